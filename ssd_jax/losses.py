@@ -1,0 +1,119 @@
+"""The training objective (paper section 2.2, equations 1-3) and hard negative mining."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssd_jax.types import LossParts, Predictions, Targets
+
+Normalizer = Literal["global", "device", "image"]
+
+
+def top_k_mask(ranks: jax.Array, k: jax.Array) -> jax.Array:  # [P] int32 >= 0, [] -> [P] bool
+    """Marks the ``k`` largest ranks; ties go to the lowest index.
+
+    The k-th largest is found bit by bit with 31 counts, which is cheaper than a sort.
+    """
+
+    def refine(step: int, threshold: jax.Array) -> jax.Array:
+        raised = threshold | (jnp.int32(1) << (30 - step))
+        return jnp.where(jnp.sum(ranks >= raised) >= k, raised, threshold)
+
+    threshold = jax.lax.fori_loop(0, 31, refine, jnp.int32(0))  # the largest that k ranks reach
+    above, equal = ranks > threshold, ranks == threshold
+    return above | (equal & (jnp.cumsum(equal) <= k - jnp.sum(above)))
+
+
+def mine_hard_negatives(
+    confidence_loss: jax.Array,  # [P] float32 >= 0
+    positives: jax.Array,  # []
+    candidates: jax.Array,  # [P] bool
+    *,
+    negative_ratio: float = 3.0,
+) -> jax.Array:  # [P] bool
+    """Selects the candidates of highest loss, ``negative_ratio`` for each positive, in one image.
+
+    Their number is exactly min(floor(negative_ratio * positives), candidates), as in
+    bbox_util.cpp:MineHardExamples (MAX_NEGATIVE). The losses only rank; no gradient passes.
+    """
+    wanted = jnp.minimum(jnp.floor(negative_ratio * positives).astype(jnp.int32), jnp.sum(candidates))
+    # The bits of non-negative floats order as the floats do (NaN above all, so that it is not hidden).
+    bits = jax.lax.bitcast_convert_type(jnp.abs(jax.lax.stop_gradient(confidence_loss)), jnp.int32)
+    return top_k_mask(jnp.where(candidates, bits + 1, 0), wanted)
+
+
+def _image_loss(predictions: Predictions, targets: Targets, negative_ratio: float) -> LossParts:
+    """:func:`multibox_loss` of one image."""
+    positive = targets.labels > 0
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
+        predictions.logits.astype(jnp.float32), targets.labels
+    )  # [P]; for unmatched priors that is -log p(background), by which the original mines
+    negative = mine_hard_negatives(
+        cross_entropy, jnp.sum(positive), ~positive & ~targets.ignore, negative_ratio=negative_ratio
+    )
+    smooth_l1 = optax.huber_loss(predictions.offsets.astype(jnp.float32), targets.offsets, delta=1.0).sum(axis=-1)
+    return LossParts(
+        location=jnp.sum(jnp.where(positive, smooth_l1, 0)),
+        confidence=jnp.sum(jnp.where(positive | negative, cross_entropy, 0)),
+        positives=jnp.sum(positive, dtype=jnp.int32),
+        negatives=jnp.sum(negative, dtype=jnp.int32),
+    )
+
+
+def multibox_loss(predictions: Predictions, targets: Targets, *, negative_ratio: float = 3.0) -> LossParts:
+    """Computes the un-normalized loss of each image: smooth L1 and softmax cross-entropy.
+
+    Smooth L1 is summed over the offsets of the positives; cross-entropy over the positives and the
+    hard negatives mined in the same image. An image without positives contributes nothing, as in the
+    original code (multibox_loss_layer.cpp).
+
+    Args:
+      predictions: offsets [..., P, 4] and logits [..., P, C] of one image or a batch.
+      targets: of the same leading shape.
+      negative_ratio: negatives for each positive.
+
+    Returns:
+      Sums of shape [...], float32, and counts, int32.
+    """
+    one_image = lambda p, t: _image_loss(p, t, negative_ratio)  # noqa: E731
+    for _ in range(targets.labels.ndim - 1):
+        one_image = jax.vmap(one_image)
+    return one_image(predictions, targets)
+
+
+def normalize(
+    parts: LossParts, *, per: Normalizer = "global", location_weight: float = 1.0, axis_name: str | None = None
+) -> jax.Array:
+    """Combines the per-image parts into the scalar to differentiate (paper equation 1).
+
+    Under a mapped axis the result is this device's share: the sum over devices is the loss, and the
+    sum of the shares' gradients is its gradient. Counts carry no gradient.
+
+    Args:
+      parts: per-image sums [B] of this device.
+      per: what the sums are divided by. "global": all matched priors of the batch (the paper's N).
+        "device": the matched priors of this device, then averaged over devices (what Caffe's
+        normalization VALID does on several GPUs). "image": each image's own matched priors, then
+        averaged over the images.
+      location_weight: the paper's alpha.
+      axis_name: the mapped axis over which the batch is split, if any.
+
+    Returns:
+      float32 scalar.
+
+    Raises:
+      ValueError: if ``per`` is unknown.
+    """
+    total = parts.confidence + location_weight * parts.location  # [B]
+    matched = parts.positives.astype(jnp.float32)
+    over_devices = (lambda x: x) if axis_name is None else (lambda x: jax.lax.psum(x, axis_name))
+    match per:
+        case "global":
+            return jnp.sum(total) / jnp.maximum(over_devices(jnp.sum(matched)), 1)
+        case "device":
+            return jnp.sum(total) / jnp.maximum(jnp.sum(matched), 1) / over_devices(1.0)
+        case "image":
+            return jnp.sum(total / jnp.maximum(matched, 1)) / over_devices(float(total.size))
+    raise ValueError(f"per: expected 'global', 'device' or 'image', got {per!r}")

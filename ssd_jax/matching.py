@@ -1,0 +1,103 @@
+"""Assignment of ground truth to priors (paper section 2.2, "Matching strategy"), one image at a time."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssd_jax import boxes as box_ops
+from ssd_jax.types import Targets
+
+MIN_OVERLAP = 1e-6  # pairs at or below it never match: MatchBBox in bbox_util.cpp
+
+
+class _Pairing(NamedTuple):
+    """State of the bipartite matching: for each ground truth its prior, for each prior its ground truth."""
+
+    prior_of: jax.Array  # [M] int32, -1 = none yet
+    truth_of: jax.Array  # [P] int32, -1 = free
+    progress: jax.Array  # [] bool: the last round added a pair
+
+
+def bipartite_match(overlap: jax.Array) -> jax.Array:  # [P, M] -> [P]
+    """Pairs priors and ground truth greedily by the globally largest overlap.
+
+    The original repeats: take the best pair among free priors and free ground truth, ties by lowest
+    prior, then lowest ground truth. A pair that is the best of both its row and its column (among
+    what is free) will be taken before any rival of either, so all such pairs can be taken at once:
+    the same result in a few rounds instead of M.
+
+    Args:
+      overlap: [P, M]; pairs at or below ``MIN_OVERLAP`` are never taken.
+
+    Returns:
+      int32 [P]: the ground truth of each prior, -1 for none.
+    """
+    num_priors, num_truths = overlap.shape
+    truths = jnp.arange(num_truths)
+
+    def take_mutual_bests(state: _Pairing) -> _Pairing:
+        free = jnp.where((state.truth_of >= 0)[:, None] | (state.prior_of >= 0)[None, :], 0, overlap)
+        best_prior = jnp.argmax(free, axis=0)  # [M]
+        candidates = free[best_prior]  # [M, M]: the row of each one's best prior
+        mutual = (jnp.argmax(candidates, axis=1) == truths) & (candidates[truths, truths] > MIN_OVERLAP)
+        slots = jnp.where(mutual, best_prior, num_priors)  # out of bounds = dropped
+        return _Pairing(
+            jnp.where(mutual, best_prior, state.prior_of).astype(jnp.int32),
+            state.truth_of.at[slots].set(truths, mode="drop"),
+            mutual.any(),
+        )
+
+    start = _Pairing(jnp.full(num_truths, -1, jnp.int32), jnp.full(num_priors, -1, jnp.int32), jnp.array(True))
+    return jax.lax.while_loop(lambda state: state.progress, take_mutual_bests, start).truth_of
+
+
+def match(
+    boxes: jax.Array,  # [M, 4]
+    labels: jax.Array,  # [M]
+    priors: jax.Array,  # [P, 4]
+    *,
+    ignored: jax.Array | None = None,  # [M] bool
+    prior_mask: jax.Array | None = None,  # [P] bool
+    iou_threshold: float = 0.5,
+    negative_overlap: float = 0.5,
+    variances: tuple[float, float, float, float] = box_ops.VARIANCES,
+) -> Targets:
+    """Assigns each prior its class and offsets, exactly as the original code (bbox_util.cpp:MatchBBox).
+
+    First the exact greedy bipartite matching gives each ground truth one prior, best pair first; then
+    each free prior whose best IoU reaches ``iou_threshold`` takes that ground truth. Ties go to the
+    lowest prior, then the lowest ground truth. Empty, reversed and non-finite boxes match nothing.
+
+    Args:
+      boxes: ground truth, padded to M rows.
+      labels: int, 0 = padding.
+      priors: default boxes.
+      ignored: ground truth that is neither learned nor punished (crowds, difficult by policy): free
+        priors with intersection / prior area >= ``iou_threshold`` become neither positive nor negative.
+      prior_mask: False takes a prior out of training: neither matched nor negative.
+      iou_threshold: least IoU of the second stage.
+      negative_overlap: unmatched priors whose best IoU reaches it are not negatives (``neg_overlap``).
+      variances: of :func:`ssd_jax.boxes.encode`.
+    """
+    ignored = jnp.zeros(labels.shape, bool) if ignored is None else ignored
+    prior_mask = jnp.ones(priors.shape[0], bool) if prior_mask is None else prior_mask
+    real = (labels > 0) & jnp.isfinite(boxes).all(axis=-1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
+    learned = real & ~ignored
+    boxes = jnp.where(real[:, None], boxes, 0)  # an empty box overlaps nothing
+
+    iou = box_ops.pairwise_iou(priors, boxes)  # [P, M]
+    iou = jnp.where(learned[None, :] & prior_mask[:, None] & (iou > MIN_OVERLAP), iou, 0)
+    best_truth, best_iou = jnp.argmax(iou, axis=1), jnp.max(iou, axis=1, initial=0)
+    forced = bipartite_match(iou)
+    matched = jnp.where(forced >= 0, forced, best_truth)  # [P]
+    positive = (forced >= 0) | ((best_iou >= iou_threshold) & (best_iou > 0))
+
+    cover = box_ops.pairwise_intersection(priors, jnp.where(ignored[:, None], boxes, 0))
+    covered = (cover >= iou_threshold * box_ops.area(priors)[:, None]) & (cover > 0)
+    ignore = ~positive & (~prior_mask | covered.any(axis=1) | (best_iou >= negative_overlap))
+
+    # Where nothing is matched the prior encodes itself: finite, and replaced by zeros.
+    targets = jnp.where(positive[:, None], boxes[matched], priors)
+    offsets = jnp.where(positive[:, None], box_ops.encode(targets, priors, variances=variances), 0)
+    return Targets(offsets, jnp.where(positive, labels[matched], 0).astype(jnp.int32), ignore)
