@@ -1,0 +1,88 @@
+"""The frame that all commands share: options, one-sentence errors, exit statuses.
+
+Exit status 0: done; 2: something the user gave cannot be used, said in one line on stderr without
+a traceback; 130: interrupted. Any other failure is a bug and keeps its traceback.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags
+
+from ssd_jax.commands import options
+from ssd_jax.errors import InputError
+
+INPUT_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def run(
+    main: Callable[[Sequence[str]], int | None],
+    argv: Sequence[str] | None = None,
+    *,
+    prepare: Callable[[Sequence[str]], None] | None = None,
+) -> NoReturn:
+    """Parses the options, calls ``main(argv)`` and exits with its status.
+
+    Args:
+      main: takes the command line without the options; its result is the exit status.
+      argv: command line with the program's name first; default ``sys.argv``.
+      prepare: called with the command line before it is parsed, to define flags that depend on it.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    name = Path(argv[0]).name
+    try:
+        if prepare:
+            prepare(argv)
+        app.run(main, argv=argv, flags_parser=options.parse)
+    except (InputError, flags.Error) as error:  # flags.Error: from prepare
+        _leave(f"{name}: error: {options.sentence(error)}", INPUT_ERROR)
+    except KeyboardInterrupt:
+        _leave(f"\n{name}: interrupted", INTERRUPTED)
+    raise SystemError("absl.app.run returned")  # it ends by sys.exit
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+def warn_if_gpu_is_idle() -> None:
+    """Warns on stderr when an NVIDIA GPU is present but JAX computes on the CPU."""
+    import jax  # here, because it takes a second that a wrong option need not wait for
+
+    message = idle_gpu_message(
+        backend=jax.default_backend(),
+        wanted_platforms=getattr(jax.config, "jax_platforms", None),
+        gpu_present=nvidia_gpu_present(os.environ),
+    )
+    if message:
+        print(message, file=sys.stderr, flush=True)
+
+
+def idle_gpu_message(*, backend: str, wanted_platforms: str | None, gpu_present: bool) -> str | None:
+    """Returns the warning, or None if no GPU is idle or the user asked for the CPU.
+
+    Args:
+      backend: what JAX runs on, ``jax.default_backend()``.
+      wanted_platforms: ``jax.config.jax_platforms``, which JAX_PLATFORMS sets.
+      gpu_present: whether the machine has an NVIDIA GPU that this process may use.
+    """
+    if backend != "cpu" or not gpu_present or (wanted_platforms or "").startswith("cpu"):
+        return None
+    return (
+        "warning: an NVIDIA GPU is present, but JAX runs on the CPU. Install the CUDA build in the project's folder:\n"
+        f'  {sys.executable} -m pip install -e ".[cuda12]"\n'
+        "(cuda13 with a driver of version 580 or later), or set JAX_PLATFORMS=cpu to silence this line."
+    )
+
+
+def nvidia_gpu_present(environ: Mapping[str, str]) -> bool:
+    """Whether an NVIDIA driver is installed and CUDA_VISIBLE_DEVICES does not hide every GPU."""
+    if environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None

@@ -1,0 +1,175 @@
+"""Parsing of the command line: absl flags and ``--config`` files, with errors in one sentence.
+
+absl and ml_collections report a misspelt override, a missing config file or an exception inside one
+with a traceback, or only when the config is first used. Here all of them become an InputError.
+"""
+
+import difflib
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from ssd_jax.errors import InputError
+
+
+def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Parses the command line and returns what is left of it: the program's name.
+
+    Args:
+      argv: the command line, the program's name first.
+      flag_values: where the flags are defined.
+
+    Raises:
+      InputError: an option is unknown, missing or of the wrong type, or a config file unusable.
+    """
+    try:
+        rest = flag_values(argv)
+        for name, argument in _config_files(argv, flag_values):
+            _check_config(name, flag_values[name], argument)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a config file, which is the user's code, may raise
+        raise InputError(_describe(error, argv, flag_values)) from error
+    if len(rest) > 1:
+        raise InputError(f"expected options only (--name=value), got {rest[1]!r}")
+    return rest
+
+
+def define_config_dict(
+    name: str, config: ConfigDict, argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """Defines ``--name.section.key=value`` as overrides of a config that comes from no file.
+
+    Raises:
+      InputError: an override names no setting of the config.
+    """
+    if problem := _override_problem(name, config, argv):
+        raise InputError(problem)
+    config_flags.DEFINE_config_dict(name, config, flag_values=flag_values, sys_argv=list(argv))
+
+
+def _config_files(argv: Sequence[str], flag_values: flags.FlagValues) -> Iterator[tuple[str, str]]:
+    """Yields (flag, path) of each config file named on the command line."""
+    for name in flag_values:
+        if not config_flags.is_config_flag(flag_values[name]):
+            continue
+        for position, argument in enumerate(argv):
+            if argument in (f"--{name}", f"-{name}"):
+                yield name, argv[position + 1] if position + 1 < len(argv) else ""
+            elif match := re.match(rf"--?{name}=(.*)", argument):
+                yield name, match[1]
+
+
+def _describe(error: Exception, argv: Sequence[str], flag_values: flags.FlagValues) -> str:
+    """Returns one sentence on why the command line could not be parsed."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return _unknown_option(error.flagname, flag_values)
+    for name, argument in _config_files(argv, flag_values):
+        if problem := _config_problem(name, argument, argv, flag_values):
+            return problem
+    return sentence(error)
+
+
+def sentence(error: Exception) -> str:
+    """Returns the message of an error, without what absl puts around it."""
+    if isinstance(error, InputError):
+        return str(error)
+    if match := re.match(r"flag --(\w+)=None: .* must have a value", str(error)):
+        return f"--{match[1]} is required"
+    message = str(error).strip().splitlines() or [type(error).__name__]
+    return message[0].removeprefix("flag ")
+
+
+def _unknown_option(name: str, flag_values: flags.FlagValues) -> str:
+    section = name.split(".")[0]
+    if "." in name and section in flag_values:
+        return f"--{name} needs --{section}=FILE before it"
+    return f"unknown option --{name}{_suggest(name, list(flag_values), prefix='--')} (--help lists the options)"
+
+
+def _suggest(name: str, known: Sequence[str], *, prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _config_problem(name: str, argument: str, argv: Sequence[str], flag_values: flags.FlagValues) -> str | None:
+    """Returns what is wrong with a config file or with the overrides of it, or None."""
+    path = Path(argument.split(":")[0])
+    if not path.is_file():
+        return f"--{name}: expected a config file, got {argument!r} ({_what_is(argument)})"
+    try:
+        config = flag_values[name].parser.parse(argument)
+    except Exception as error:  # as in parse()
+        return _inside_config(error, path)
+    if not isinstance(config, ConfigDict):
+        return f"{path}: expected get_config() to return a ConfigDict, got {type(config).__name__}"
+    return _override_problem(name, config, argv)
+
+
+def _what_is(argument: str) -> str:
+    if not argument:
+        return "nothing"
+    return "a folder" if Path(argument).is_dir() else "no such file"
+
+
+def _inside_config(error: Exception, path: Path) -> str:
+    """Names the line of the config file (or of one it imports from its folder) that failed."""
+    while isinstance(error.__context__, Exception):  # ml_collections wraps TypeError and ValueError
+        error = error.__context__
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    message = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, AttributeError) and message.endswith("no attribute 'get_config'"):
+        return f"{path}: expected a config file, which defines get_config()"
+    folder = path.resolve().parent
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f"{frame.filename}, line {frame.lineno}" for frame in frames if Path(frame.filename).resolve().parent == folder
+    ]
+    return f"{places[-1] if places else path}: {type(error).__name__}: {message}"
+
+
+def _override_problem(name: str, config: ConfigDict, argv: Sequence[str]) -> str | None:
+    """Returns a sentence on the first override that names no setting of the config, or None."""
+    settings = (re.match(rf"--?(?:no)?{name}\.([^=]+)", option) for option in argv)
+    problems = (_unknown_setting(name, match[1], config) for match in settings if match)
+    return next(filter(None, problems), None)
+
+
+def _unknown_setting(name: str, setting: str, config: ConfigDict) -> str | None:
+    """Returns a sentence if ``setting``, such as ``model.width``, is not one of the config."""
+    node, at = config, name
+    for key in setting.split("."):
+        key = key.split("[")[0]
+        if not isinstance(node, ConfigDict):
+            return f"unknown setting --{name}.{setting}: {at} is a value, not a section"
+        if key not in node:
+            known = sorted(node)
+            hint = _suggest(key, known) or f"; {at} has {', '.join(known)}"
+            return f"unknown setting --{name}.{setting}{hint}"
+        node, at = node[key], f"{at}.{key}"
+    return None
+
+
+def _check_config(name: str, flag: Any, argument: str) -> None:
+    """Refuses a config that was not loaded and tuple overrides of another element type.
+
+    ml_collections checks the types of scalars, but turns anything given for a tuple into one, and
+    reports a config file that is not there only when the config is used.
+    """
+    if not isinstance(flag.value, ConfigDict):
+        raise TypeError("no config")  # _describe finds out why
+    overrides = {setting: value for setting, value in flag.override_values.items() if isinstance(value, tuple)}
+    default = flag.parser.parse(argument) if overrides else None
+    for setting, value in overrides.items():
+        kinds = {type(element) for element in config_flags.GetValue(setting, default)}
+        allowed = kinds | {int} if float in kinds else kinds
+        if kinds and not {type(element) for element in value} <= allowed:
+            expected = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise InputError(f"--{name}.{setting}: expected a tuple of {expected}, got {value}")

@@ -1,0 +1,191 @@
+"""The frame of the commands: what the user got wrong is said in one sentence, with exit status 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from ssd_jax.commands import cli, options
+from ssd_jax.errors import InputError
+
+RECIPE = """
+from ml_collections import ConfigDict
+
+def get_config():
+    config = ConfigDict()
+    config.model = dict(width=1.0, layers=3, sizes=(300, 300), batch_norm=False)
+    config.seed = 1
+    return config
+"""
+BROKEN = {
+    "syntax.py": "x = 1\ndef get_config(:\n",
+    "name.py": "def get_config():\n    return undefined\n",
+    "value.py": "def get_config():\n    return int('x')\n",
+    "module.py": "import does_not_exist\n",
+    "empty.py": "x = 1\n",
+    "none.py": "def get_config():\n    pass\n",
+}
+PROGRAM = """
+from absl import flags
+from ml_collections import config_flags
+from ssd_jax.commands import cli
+from ssd_jax.errors import InputError
+
+config_flags.DEFINE_config_file("config")
+flags.DEFINE_string("fail", "", "")
+
+def main(argv):
+    if flags.FLAGS.fail == "input":
+        raise InputError("folder: expected images, got none")
+    if flags.FLAGS.fail == "interrupt":
+        raise KeyboardInterrupt
+    if flags.FLAGS.fail == "bug":
+        raise ValueError("a bug")
+    print("seed", flags.FLAGS.config.seed)
+    return 7 if flags.FLAGS.fail == "status" else 0
+
+cli.run(main)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name, text in {"recipe.py": RECIPE, **BROKEN, "program.py": PROGRAM}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    # ml_collections loads each config file into the module of the previous one, if that still is there.
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parse(*arguments):
+    """Parses a command line as a program with --config, --workdir and --count would; returns its flags."""
+    argv = ["program.py", *arguments]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    flags.DEFINE_integer("count", 1, "", flag_values=values)
+    flags.mark_flag_as_required("workdir", flag_values=values)
+    assert options.parse(argv, values) == ["program.py"]
+    return values
+
+
+def test_options_reach_the_config(folder):
+    overrides = ["--config.model.width=0.5", "--config.model.sizes=(1,2,3)", "--config.model.batch_norm"]
+    values = parse("--workdir=w", "--config=recipe.py", *overrides, "--config.seed=7", "--count=2")
+    model = values.config.model
+    assert (model.width, model.sizes, model.batch_norm, model.layers) == (0.5, (1, 2, 3), True, 3)
+    assert (values.config.seed, values.count) == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--config=recipe.py --config.model.widht=2", "unknown setting --config.model.widht; did you mean width?"),
+        ("--config=recipe.py --config.zzz=2", "unknown setting --config.zzz; config has model, seed"),
+        ("--config=recipe.py --noconfig.zzz", "unknown setting --config.zzz"),
+        ("--config=recipe.py --config.seed.x=2", "config.seed is a value, not a section"),
+        ("--config=recipe.py --config.model.width=abc", "--config.model.width=abc: could not convert"),
+        ("--config=recipe.py --config.model.layers=1.5", "--config.model.layers=1.5: invalid literal"),
+        ("--config=recipe.py --config.model.batch_norm=maybe", "--config.model.batch_norm=maybe"),
+        ("--config=recipe.py --config.model.sizes=(3,'x')", "--config.model.sizes: expected a tuple of int"),
+        ("--config=recipe.py --config.model=3", "--config.model=3"),
+        ("--config.seed=1", "--config.seed needs --config=FILE before it"),
+        ("--config.seed=1 --config=recipe.py", "--config.seed=1"),
+        ("--config=recipe.py:variant", "recipe.py: TypeError: get_config() takes 0 positional arguments"),
+        ("--config=absent.py", "expected a config file, got 'absent.py' (no such file)"),
+        ("--config=absent.py --config.seed=1", "expected a config file, got 'absent.py' (no such file)"),
+        ("--config absent.py", "expected a config file, got 'absent.py' (no such file)"),
+        ("--config=.", "expected a config file, got '.' (a folder)"),
+        ("--config=", "expected a config file, got '' (nothing)"),
+        ("--config=syntax.py", "syntax.py, line 2: "),
+        ("--config=name.py", "name.py, line 2: NameError: name 'undefined' is not defined"),
+        ("--config=value.py", "value.py, line 2: ValueError: invalid literal"),
+        ("--config=module.py", "module.py, line 1: ModuleNotFoundError: No module named 'does_not_exist'"),
+        ("--config=empty.py", "empty.py: expected a config file, which defines get_config()"),
+        ("--config=none.py", "none.py: expected get_config() to return a ConfigDict, got NoneType"),
+        ("--confg=recipe.py", "unknown option --confg; did you mean --config?"),
+        ("--count=x", "--count=x: invalid literal"),
+        ("recipe.py", "expected options only (--name=value), got 'recipe.py'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(folder, arguments, expected):
+    with pytest.raises(InputError) as caught:
+        parse("--workdir=w", *arguments.split())
+    message = str(caught.value)
+    assert expected in message
+    assert "\n" not in message and len(message) < 200
+
+
+def test_a_required_option_is_named():
+    with pytest.raises(InputError, match="^--workdir is required$"):
+        parse()
+
+
+def test_overrides_of_a_config_without_a_file():
+    def define(*arguments):
+        options.define_config_dict("config", ConfigDict({"seed": 1}), ["program.py", *arguments], values)
+        return options.parse(["program.py", *arguments], values)
+
+    values = flags.FlagValues()
+    define("--config.seed=5")
+    assert values.config.seed == 5
+    values = flags.FlagValues()
+    with pytest.raises(InputError, match="unknown setting --config.sede; did you mean seed"):
+        define("--config.sede=5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "stderr"),
+    [
+        (["--fail=status"], 7, ""),
+        (["--fail=input"], 2, "program.py: error: folder: expected images, got none\n"),
+        (["--fail=interrupt"], 130, "\nprogram.py: interrupted\n"),
+        (["--config.sed=1"], 2, "program.py: error: unknown setting --config.sed; did you mean seed?\n"),
+    ],
+)
+def test_exit_status_and_message(folder, arguments, status, stderr):
+    done = run_program(folder, *arguments)
+    assert (done.returncode, done.stderr) == (status, stderr)
+    assert (done.stdout == "seed 1\n") == (status == 7)
+
+
+def test_a_bug_keeps_its_traceback(folder):
+    done = run_program(folder, "--fail=bug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "ValueError: a bug" in done.stderr
+
+
+def run_program(folder, *arguments):
+    root = str(Path(cli.__file__).parents[2])
+    command = [sys.executable, "program.py", "--config=recipe.py", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": root}, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("backend", "wanted", "gpu", "warns"),
+    [
+        ("cpu", None, True, True),
+        ("cpu", "", True, True),
+        ("cpu", "cuda,cpu", True, True),  # the GPU was asked for and not found
+        ("cpu", "cpu", True, False),  # the user's choice
+        ("cpu", None, False, False),
+        ("gpu", None, True, False),
+    ],
+)
+def test_warning_of_an_idle_gpu(backend, wanted, gpu, warns):
+    message = cli.idle_gpu_message(backend=backend, wanted_platforms=wanted, gpu_present=gpu)
+    assert (message is not None) == warns
+    assert message is None or '-m pip install -e ".[cuda12]"' in message
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_hidden_gpu_is_not_idle(hidden, monkeypatch):
+    monkeypatch.setattr(cli.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert cli.nvidia_gpu_present({})
+    assert cli.nvidia_gpu_present({"CUDA_VISIBLE_DEVICES": "0"})
+    assert not cli.nvidia_gpu_present({"CUDA_VISIBLE_DEVICES": hidden})
