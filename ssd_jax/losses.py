@@ -1,5 +1,6 @@
 """The training objective (paper section 2.2, equations 1-3) and hard negative mining."""
 
+import functools
 from typing import Literal
 
 import jax
@@ -44,7 +45,7 @@ def mine_hard_negatives(
     return top_k_mask(jnp.where(candidates, bits + 1, 0), wanted)
 
 
-def _image_loss(predictions: Predictions, targets: Targets, negative_ratio: float) -> LossParts:
+def _image_loss(predictions: Predictions, targets: Targets, *, negative_ratio: float) -> LossParts:
     """:func:`multibox_loss` of one image."""
     positive = targets.labels > 0
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
@@ -77,7 +78,7 @@ def multibox_loss(predictions: Predictions, targets: Targets, *, negative_ratio:
     Returns:
       Sums of shape [...], float32, and counts, int32.
     """
-    one_image = lambda p, t: _image_loss(p, t, negative_ratio)  # noqa: E731
+    one_image = functools.partial(_image_loss, negative_ratio=negative_ratio)
     for _ in range(targets.labels.ndim - 1):
         one_image = jax.vmap(one_image)
     return one_image(predictions, targets)

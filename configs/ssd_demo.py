@@ -1,0 +1,34 @@
+"""A small SSD on the built-in shapes: trains on a laptop in minutes, nothing to download.
+
+    make demo
+    python train.py --config=configs/ssd_demo.py --workdir=runs/demo
+
+Measured here: see README.md, "Demo".
+"""
+
+from ml_collections import ConfigDict
+
+from configs import ssd300_voc
+
+
+def get_config() -> ConfigDict:
+    """Returns the recipe."""
+    config = ssd300_voc.get_config()
+    config.data.update(kind="shapes", train_split="train", eval_split="test")
+    config.loader.canvas = (128, 128)
+    config.loader.num_threads = 2
+    config.model.update(
+        image_size=(128, 128),
+        width_multiplier=0.25,
+        batch_norm=True,
+        extras=((256, 512, 3, 2, 1), (128, 256, 3, 2, 1)),
+        min_sizes=(12.0, 28.0, 52.0, 84.0),
+        max_sizes=(28.0, 52.0, 84.0, 116.0),
+        aspect_ratios=((2,), (2,), (2,), (2,)),
+        steps=(),
+    )
+    config.init.required = False
+    config.augment.expand_max = 2.0
+    config.optimizer.update(learning_rate=5e-3, schedule="cosine", boundaries=(), warmup_steps=50)
+    config.train.update(batch_size=16, num_steps=800, evaluate_every=400, checkpoint_every=200, log_every=20)
+    return config

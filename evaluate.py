@@ -1,0 +1,71 @@
+"""Evaluates a trained detector and draws what it finds.
+
+    python evaluate.py --ckpt=runs/ssd300_voc [--step=N] [--config.data.eval_split=VOC2007/test]
+
+Configuration, classes and network come from the checkpoint; --config.section.key=value overrides,
+for example to evaluate on another dataset.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from ssd_jax.commands import cli
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("ckpt", None, "Folder of a training run (its --workdir).")
+flags.DEFINE_integer("step", None, "Checkpoint to evaluate; default: the best by metric, else the newest.")
+flags.DEFINE_string("output", None, "Folder for metrics.json and detections.png; default: CKPT/evaluation.")
+flags.DEFINE_integer("num_pictures", 8, "Images on the contact sheet; 0 = no sheet.", lower_bound=0)
+flags.mark_flag_as_required("ckpt")
+
+
+def define_config(argv: Sequence[str]) -> None:
+    """Defines --config from the checkpoint named on the command line, so that overrides are checked against it."""
+    chosen = flags.FlagValues()
+    flags.DEFINE_string("ckpt", None, "", flag_values=chosen)
+    flags.DEFINE_integer("step", None, "", flag_values=chosen)
+    chosen(argv, known_only=True)
+    if chosen.ckpt is not None:
+        from ssd_jax.commands import options, setup
+
+        config = ConfigDict(setup.checkpoint_config(chosen.ckpt, chosen.step))
+        options.define_config_dict("config", config, argv)
+
+
+def main(_) -> int:
+    """Runs the command line; returns the exit status."""
+    from ssd_jax import visualize  # imported here, so that a wrong option is answered at once
+    from ssd_jax import recipe as recipes
+    from ssd_jax.commands import setup
+    from ssd_jax.evaluation import coco, voc
+
+    cli.warn_if_gpu_is_idle()
+    recipe = recipes.plain(FLAGS.config)
+    network, state, step, choice = setup.restore_run(FLAGS.ckpt, FLAGS.step, recipe)
+    source = setup.open_source(recipe, "eval", network.class_names)
+    print(f"evaluating step {step} ({choice}) of {FLAGS.ckpt} on {len(source):,} images ({source.name})", flush=True)
+    for line in source.problems.lines():
+        print(f"data: {line}")
+
+    detections, truth, voc_result = setup.make_evaluator(recipe, network, source)(state)
+    coco_result = coco.evaluate(detections, truth, class_names=network.class_names)
+    print(f"\n{voc.as_table(voc_result)}\n\n{coco.as_table(coco_result)}\n")
+
+    output = setup.open_workdir(FLAGS.output or str(Path(FLAGS.ckpt) / "evaluation"))
+    metrics = {"step": step, "data": source.name, "voc": voc.as_dict(voc_result), "coco": coco.as_dict(coco_result)}
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    print(f"metrics:    {output / 'metrics.json'}")
+    if FLAGS.num_pictures:
+        sheet = setup.detection_sheet(source, detections, truth, network.class_names, FLAGS.num_pictures)
+        visualize.save_png(sheet, output / "detections.png", max_bytes=300_000)
+        print(f"pictures:   {output / 'detections.png'}")
+    print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(step)}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main, prepare=define_config)

@@ -1,0 +1,138 @@
+"""Checkpoints of a run: the only file that imports Orbax.
+
+A run's folder holds ``checkpoints/STEP``: the arrays of the training state and, beside them, a JSON
+document with all that is needed to use them (configuration, class names, versions).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.sharding import Mesh, NamedSharding
+
+from ssd_jax import parallel
+from ssd_jax.errors import InputError
+
+METRIC = "map"
+managers = ocp.checkpoint_managers
+
+
+def open_manager(workdir: str | Path, *, keep: int = 2) -> ocp.CheckpointManager:
+    """Opens the checkpoints of a run for writing; close it (or use ``with``) to finish pending saves.
+
+    Args:
+      workdir: folder of the run, created if absent.
+      keep: how many of the newest are kept. The best by metric is kept as well: Orbax's own
+        best-only retention would delete the newest one, and a resumed run would go back.
+    """
+    best = managers.BestN(get_metric_fn=lambda metrics: metrics[METRIC], n=1, keep_checkpoints_without_metrics=False)
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(keep), best]),
+        best_fn=lambda metrics: metrics[METRIC],
+        cleanup_tmp_directories=True,
+        create=True,
+    )
+    return _manager((Path(workdir) / "checkpoints").absolute(), options)
+
+
+def open_existing(workdir: str | Path) -> ocp.CheckpointManager:
+    """Opens the checkpoints of a run for reading.
+
+    Raises:
+      InputError: if the folder holds none.
+    """
+    folder = (Path(workdir) / "checkpoints").absolute()
+    if not folder.is_dir():
+        reason = "there is no such folder" if not Path(workdir).exists() else "it holds no 'checkpoints' folder"
+        raise InputError(f"{workdir}: expected the --workdir of a training run, but {reason}")
+    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda metrics: metrics[METRIC])
+    manager = _manager(folder, options)
+    if manager.latest_step() is None:
+        raise InputError(f"{folder}: expected at least one checkpoint, found none")
+    return manager
+
+
+def _manager(folder: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
+    # Orbax warns at each save without a metric; such saves are ordinary here.
+    logging.set_verbosity(logging.ERROR)
+    handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+    return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
+
+
+def save(
+    manager: ocp.CheckpointManager,
+    step: int,
+    state: Any,
+    meta: Mapping[str, Any],
+    *,
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Saves a state in the background.
+
+    Args:
+      manager: of :func:`open_manager`.
+      step: updates made.
+      state: the arrays.
+      meta: JSON-compatible description of the run.
+      metrics: ``{"map": ...}`` if the state was evaluated.
+    """
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta)))
+    if not manager.save(step, args=items, metrics=metrics and dict(metrics), force=True):
+        raise RuntimeError(f"checkpoint {step} was not written: a newer one exists in {manager.directory}")
+
+
+def steps(manager: ocp.CheckpointManager) -> list[int]:
+    """Returns the steps for which there is a complete checkpoint, oldest first."""
+    return sorted(manager.all_steps())
+
+
+def latest(manager: ocp.CheckpointManager) -> int | None:
+    """Returns the newest step, or None."""
+    return manager.latest_step()
+
+
+def best(manager: ocp.CheckpointManager) -> int | None:
+    """Returns the step with the best metric, or None if none was evaluated."""
+    return manager.best_step()
+
+
+def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    """Reads what was saved beside the arrays."""
+    return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+
+
+def restore(manager: ocp.CheckpointManager, step: int, like: Any, mesh: Mesh) -> Any:
+    """Reads a state onto every device of the mesh, however many wrote it.
+
+    Args:
+      manager: of :func:`open_manager` or :func:`open_existing`.
+      step: one of :func:`steps`.
+      like: arrays or shapes of the expected structure.
+      mesh: of ``parallel.data_mesh``.
+
+    Raises:
+      InputError: if the checkpoint holds another structure or other shapes.
+    """
+    stored, expected = _shapes(manager.item_metadata(step)["state"].tree), _shapes(like)
+    for name in [*expected, *stored]:
+        if stored.get(name) != expected.get(name):
+            raise InputError(
+                f"{manager.directory}/{step}: {name}: expected {_shown(expected.get(name))} by the configuration, "
+                f"got {_shown(stored.get(name))} in the checkpoint"
+            )
+    sharding = NamedSharding(mesh, parallel.REPLICATED)
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each leaf by its path; NamedTuple fields and dict keys read alike."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "no such array" if shape is None else f"shape {shape}"

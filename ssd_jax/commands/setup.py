@@ -1,0 +1,263 @@
+"""What train.py and evaluate.py both need before their loops: sources, network, mesh, evaluator."""
+
+import contextlib
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ssd_jax import checkpoint, data, inference, models, parallel, training, weights
+from ssd_jax import recipe as recipes
+from ssd_jax.errors import InputError
+from ssd_jax.evaluation import voc
+from ssd_jax.types import Batch, ImageDetections, ImageGroundTruth
+
+VERSIONED = ("ssd_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
+
+
+class Network(NamedTuple):
+    """A network for given classes on the devices at hand."""
+
+    class_names: tuple[str, ...]
+    mesh: jax.sharding.Mesh
+    model: models.Model
+    default_boxes: np.ndarray  # [P, 4]
+
+
+def check_inputs(recipe: recipes.Recipe) -> None:
+    """Refuses to start if the recipe needs data or weights that nobody pointed to, naming all at once."""
+    missing = []
+    if recipe["data"]["kind"] != "shapes" and not recipe["data"]["root"]:
+        missing.append(
+            "config.data.root: no images are given; point to a folder in VOC layout "
+            "(VOCdevkit with VOC2007 and VOC2012, from host.robots.ox.ac.uk/pascal/VOC) with --config.data.root=DIR"
+        )
+    if recipe["init"]["required"] and not recipe["init"]["weights"]:
+        missing.append(weights.MISSING_WEIGHTS)
+    if missing:
+        raise InputError("; and ".join(missing))
+
+
+def open_source(recipe: recipes.Recipe, split: str, class_names: tuple[str, ...] = ()) -> Any:
+    """Opens the split "train" or "eval" of the recipe's data.
+
+    Args:
+      recipe: section ``data`` is read.
+      split: "train" or "eval".
+      class_names: of the network, when they are already known.
+    """
+    section = recipe["data"]
+    options = {
+        "kind": section["kind"],
+        "root": section["root"],
+        "split": section[f"{split}_split"],
+        "class_names": class_names or section["class_names"],
+        **section.get(section["kind"], {}),  # options of this kind alone
+    }
+    return recipes.splat("data", data.make_source, options)
+
+
+def build_network(recipe: recipes.Recipe, class_names: tuple[str, ...]) -> Network:
+    """Builds the network for these classes, on all devices."""
+    model, default_boxes = recipes.build_network(recipe, len(class_names), axis_name=parallel.AXIS)
+    return Network(class_names, parallel.data_mesh(), model, default_boxes)
+
+
+def initial_state(recipe: recipes.Recipe, network: Network) -> training.TrainState:
+    """Returns the state before the first step, on every device: random, or from the recipe's weights."""
+    optimizer = recipes.build_optimizer(recipe)
+    key, ema_decay = jax.random.key(recipe["train"]["seed"]), recipe["train"]["ema_decay"]
+    state = parallel.compile(lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay))(key)
+    params = recipes.splat("init", lambda **init: weights.initialize(state.params, **init), recipe["init"])
+    ema = params if ema_decay else None
+    return parallel.replicate(state._replace(params=params, ema=ema), network.mesh)
+
+
+def compile_train_step(recipe: recipes.Recipe, network: Network) -> Callable:
+    """Returns the compiled step(state, batch) -> (state, metrics) of the recipe."""
+    step = recipes.splat(
+        "loss",
+        training.make_train_step,
+        recipe["loss"],
+        model=network.model,
+        priors=network.default_boxes,
+        optimizer=recipes.build_optimizer(recipe),
+        seed=recipe["train"]["seed"],
+        output_size=recipe["model"]["image_size"],
+        augment_options={"mean": recipe["model"]["mean"], **recipe["augment"]},
+        match_options=recipe["match"],
+        ema_decay=recipe["train"]["ema_decay"],
+    )
+    return training.compile_train_step(step, network.mesh)
+
+
+def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Callable:
+    """Returns evaluate(state) -> (detections, ground truth, VocResult) over a whole source."""
+    step = inference.make_detect_step(
+        network.model,
+        recipes.build_detect(recipe, network.default_boxes),
+        output_size=recipe["model"]["image_size"],
+    )
+    detect_step = inference.compile_detect_step(step, network.mesh)
+    truth = data.ground_truth(source)
+
+    def evaluate(
+        state: training.TrainState,
+    ) -> tuple[list[ImageDetections], list[ImageGroundTruth], voc.VocResult]:
+        params = state.params if state.ema is None else state.ema
+        batches = data.make_eval_loader(
+            source,
+            batch_size=recipe["evaluate"]["batch_size"],
+            canvas=recipe["loader"]["canvas"],
+            num_threads=recipe["loader"]["num_threads"],
+        )
+        variables = {"params": params, **state.model_state}
+        detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)
+        return detections, truth, voc.evaluate(detections, truth, class_names=network.class_names)
+
+    return evaluate
+
+
+def headline(recipe: recipes.Recipe, result: voc.VocResult) -> float:
+    """Returns the figure by which checkpoints are compared."""
+    by_name = {"11point": result.map_11point, "area": result.map_area}
+    metric = recipe["evaluate"]["metric"]
+    if metric not in by_name:
+        raise InputError(f"config.evaluate.metric: expected '11point' or 'area', got {metric!r}")
+    return float(by_name[metric])
+
+
+def open_workdir(workdir: str | None) -> Path:
+    """Creates the folder of a run.
+
+    Raises:
+      InputError: if it is not given, not a folder or not writable.
+    """
+    if not workdir:
+        raise InputError("--workdir: expected the folder of the run (created if absent, resumed if it holds one)")
+    path = Path(workdir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise InputError(f"--workdir: cannot write to {path}: {error.strerror}") from error
+
+
+def padded_boxes(recipe: recipes.Recipe, source: Any) -> int:
+    """Returns M, the rows of ground truth a training image is padded to."""
+    return recipe["loader"]["max_boxes"] or max(8, -(-source.max_boxes // 8) * 8)
+
+
+def train_batches(recipe: recipes.Recipe, source: Any, start_step: int) -> Iterator[Batch]:
+    """Returns the endless batches of training, from a step on."""
+    options = {**recipe["loader"], "max_boxes": padded_boxes(recipe, source)}
+    train = recipe["train"]
+    return recipes.splat(
+        "loader",
+        data.make_loader,
+        options,
+        source=source,
+        batch_size=train["batch_size"],
+        seed=train["seed"],
+        start_step=start_step,
+    )
+
+
+def run_description(recipe: recipes.Recipe, source: Any) -> dict[str, Any]:
+    """Returns the JSON document saved beside each checkpoint: all that is needed to use its arrays."""
+    versions = {"python": platform.python_version()}
+    for name in VERSIONED:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # ssd_jax run from its folder, not installed
+            versions[name] = metadata.version(name)
+    derived = {"max_boxes": padded_boxes(recipe, source), "training_images": len(source), "source": source.name}
+    return {"config": recipe, "class_names": list(source.class_names), "derived": derived, "versions": versions}
+
+
+def resume(
+    manager: Any, state: training.TrainState, description: Mapping[str, Any], mesh: jax.sharding.Mesh
+) -> tuple[training.TrainState, int]:
+    """Returns the newest saved state and its step, or the given state and 0 if there is none.
+
+    Raises:
+      InputError: if the saved run has other classes or another network.
+    """
+    step = checkpoint.latest(manager)
+    if step is None:
+        return state, 0
+    saved = checkpoint.restore_meta(manager, step)
+    if saved["class_names"] != description["class_names"]:
+        raise InputError(
+            f"{manager.directory}: the run has the classes {saved['class_names'][1:]}, "
+            f"the data {description['class_names'][1:]}; expected the same, or another --workdir"
+        )
+    for key, (old, new) in changes(saved["config"], description["config"]).items():
+        print(f"note: config.{key} was {old} when this run was saved, is {new} now")
+    return checkpoint.restore(manager, step, state, mesh), step
+
+
+def changes(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Returns the options that differ between two configurations: dotted name -> (old, new)."""
+    old, new = recipes.plain(old), recipes.plain(new)
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return {} if old == new else {prefix: (old, new)}
+    found = {}
+    for key in dict.fromkeys([*old, *new]):
+        found |= changes(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def restore_run(
+    workdir: str, step: int | None, recipe: recipes.Recipe
+) -> tuple[Network, training.TrainState, int, str]:
+    """Restores a trained network.
+
+    Args:
+      workdir: folder of the run.
+      step: which checkpoint; None = the best by metric if one was measured, else the newest.
+      recipe: of the checkpoint, with overrides.
+
+    Returns:
+      The network, its state, the step and why this step.
+
+    Raises:
+      InputError: if there is no such checkpoint or it does not fit the recipe.
+    """
+    with checkpoint.open_existing(workdir) as manager:
+        step, choice = choose_step(manager, step)
+        class_names = tuple(checkpoint.restore_meta(manager, step)["class_names"])
+        network = build_network(recipe, class_names)
+        optimizer, ema_decay = recipes.build_optimizer(recipe), recipe["train"]["ema_decay"]
+        like = jax.eval_shape(
+            lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay), jax.random.key(0)
+        )
+        return network, checkpoint.restore(manager, step, like, network.mesh), step, choice
+
+
+def choose_step(manager: Any, step: int | None) -> tuple[int, str]:
+    """Returns the step to use and the reason for it."""
+    known = checkpoint.steps(manager)
+    if step is not None:
+        if step not in known:
+            raise InputError(f"--step: expected one of {known} in {manager.directory}, got {step}")
+        return step, "as asked"
+    best = checkpoint.best(manager)
+    if best is not None:
+        return best, f"best by metric of steps {', '.join(map(str, known))}"
+    return known[-1], "newest; none was evaluated during training"
+
+
+def checkpoint_config(workdir: str, step: int | None) -> dict[str, Any]:
+    """Reads the configuration that a run was saved with."""
+    with checkpoint.open_existing(workdir) as manager:
+        return checkpoint.restore_meta(manager, choose_step(manager, step)[0])["config"]
+
+
+def parameter_count(params: Any) -> int:
+    """Returns the number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,115 @@
+"""The optimizer of the paper as an optax chain, from keyword arguments."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class Optimizer(NamedTuple):
+    """A gradient transformation and the learning rate it follows (for logging)."""
+
+    tx: optax.GradientTransformation
+    schedule: optax.Schedule
+
+
+def make_schedule(
+    *,
+    learning_rate: float,
+    schedule: str = "steps",
+    boundaries: Sequence[int] = (),
+    gamma: float = 0.1,
+    num_steps: int = 0,
+    warmup_steps: int = 0,
+    warmup_factor: float = 0.1,
+) -> optax.Schedule:
+    """Makes a learning rate schedule: update number (from 0) -> learning rate.
+
+    Args:
+      learning_rate: peak learning rate.
+      schedule: "steps" multiplies by ``gamma`` at each of ``boundaries`` (the paper's); "cosine"
+        decays to 0 at ``num_steps``.
+      boundaries: updates after which the rate drops; for "steps".
+      gamma: factor of each drop.
+      num_steps: length of the training; for "cosine".
+      warmup_steps: updates of linear warm-up from ``warmup_factor * learning_rate``; the paper has none.
+      warmup_factor: share of the rate at which the warm-up starts.
+    """
+    if schedule == "steps":
+        if list(boundaries) != sorted(set(boundaries)):
+            raise ValueError(f"boundaries: expected strictly increasing steps, got {tuple(boundaries)}")
+        main = optax.piecewise_constant_schedule(learning_rate, {int(b): gamma for b in boundaries})
+    elif schedule == "cosine":
+        if num_steps <= 0:
+            raise ValueError(f"num_steps: the cosine schedule needs a positive length, got {num_steps}")
+        main = optax.cosine_decay_schedule(learning_rate, num_steps)
+    else:
+        raise ValueError(f"schedule: expected 'steps' or 'cosine', got {schedule!r}")
+    if not warmup_steps:
+        return main
+
+    def with_warmup(count):
+        # The main schedule is not shifted: its boundaries stay where the recipe says.
+        progress = jnp.minimum(count / warmup_steps, 1)
+        return main(count) * (warmup_factor + (1 - warmup_factor) * progress)
+
+    return with_warmup
+
+
+KINDS = ("kernel", "bias", "scale", "norm")
+
+
+def parameter_kinds(params: Any) -> Any:
+    """Labels each parameter "kernel", "bias", "scale" (L2 normalization) or "norm" (batch normalization)."""
+
+    def kind(path: tuple, _) -> str:
+        *modules, leaf = (str(entry.key) for entry in path)
+        if any(module.endswith("_bn") for module in modules):
+            return "norm"
+        if leaf in ("kernel", "bias", "scale"):
+            return leaf
+        raise ValueError(f"params: no decay rule for the parameter {'/'.join((*modules, leaf))}")
+
+    return jax.tree_util.tree_map_with_path(kind, params)
+
+
+def _is_decayed(params: Any) -> Any:
+    return jax.tree.map(lambda kind: kind in ("kernel", "scale"), parameter_kinds(params))
+
+
+def make_optimizer(
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    bias_multiplier: float = 2.0,
+    clip_norm: float = 0.0,
+    rate_inside_momentum: bool = True,
+    **schedule_options,
+) -> Optimizer:
+    """Makes stochastic gradient descent as the original trains (sgd_solver.cpp and ssd_pascal.py).
+
+    Weight decay is added to the gradient of kernels and of the L2 scale, not of biases or batch
+    normalization; biases learn at ``bias_multiplier`` times the rate.
+
+    Args:
+      momentum: of the velocity v.
+      weight_decay: L2 coefficient.
+      bias_multiplier: rate of the biases relative to the kernels (Caffe's lr_mult 2).
+      clip_norm: largest global norm of the gradient, before decay; 0 = no clipping (the paper's).
+      rate_inside_momentum: Caffe's form v = momentum * v + rate * g, w -= v. Otherwise
+        v = momentum * v + g, w -= rate * v; the two differ for some steps after the rate drops.
+      **schedule_options: of :func:`make_schedule`.
+    """
+    schedule = make_schedule(**schedule_options)
+    rates = {kind: optax.scale(bias_multiplier if kind == "bias" else 1.0) for kind in KINDS}
+    by_rate, by_velocity = optax.scale_by_learning_rate(schedule, flip_sign=False), optax.trace(decay=momentum)
+    tx = optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.add_decayed_weights(weight_decay, mask=_is_decayed),
+        optax.partition(rates, parameter_kinds),
+        *((by_rate, by_velocity) if rate_inside_momentum else (by_velocity, by_rate)),
+        optax.scale(-1.0),
+    )
+    return Optimizer(tx, schedule)

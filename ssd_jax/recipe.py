@@ -1,0 +1,62 @@
+"""From a configuration to the objects it describes: the one place where derived values come about.
+
+A recipe is the plain form of a ``ConfigDict``: nested dicts of numbers, strings and tuples, the same
+whether it comes from a file in ``configs/`` or from a checkpoint. Each section is splatted into the
+one function that owns it, so a misspelt or missing key fails by itself.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ssd_jax import models, optim, postprocess, priors
+from ssd_jax.errors import InputError
+
+Recipe = Mapping[str, Any]
+
+
+def plain(config: Any) -> Any:
+    """Returns a configuration (or its JSON form) as nested dicts and tuples."""
+    if hasattr(config, "items"):
+        return {key: plain(value) for key, value in config.items()}
+    return tuple(plain(value) for value in config) if isinstance(config, list | tuple) else config
+
+
+def splat(section: str, function: Callable, options: Mapping[str, Any], **derived: Any) -> Any:
+    """Calls the owner of a section with its options.
+
+    Raises:
+      InputError: if an option is unknown, missing or out of range, naming the section.
+    """
+    try:
+        return function(**derived, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"config.{section}: {error}") from error
+
+
+def build_network(
+    recipe: Recipe, num_classes: int, *, axis_name: str | None = None
+) -> tuple[models.Model, np.ndarray]:  # priors: [P, 4]
+    """Builds the network and its default boxes.
+
+    Args:
+      recipe: sections ``model`` and ``priors`` are read.
+      num_classes: classes with the background.
+      axis_name: mapped axis over which batch statistics are synchronized.
+    """
+    model = splat("model", models.build, recipe["model"], num_classes=num_classes, axis_name=axis_name)
+    default_boxes = functools.partial(priors.default_boxes, model.levels, recipe["model"]["image_size"])
+    return model, splat("priors", default_boxes, recipe["priors"])
+
+
+def build_optimizer(recipe: Recipe) -> optim.Optimizer:
+    """Builds the optimizer of the section ``optimizer`` for the length of training."""
+    return splat("optimizer", optim.make_optimizer, recipe["optimizer"], num_steps=recipe["train"]["num_steps"])
+
+
+def build_detect(recipe: Recipe, default_boxes: np.ndarray) -> Callable:
+    """Returns detect(offsets, logits) of one image, by the sections ``detect`` and ``match``."""
+    variances = recipe["match"]["variances"]
+    return functools.partial(postprocess.detect, priors=default_boxes, variances=variances, **recipe["detect"])

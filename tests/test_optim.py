@@ -1,0 +1,102 @@
+"""The optimizer: Caffe's update written out by hand, which parameters decay, the schedules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssd_jax import optim
+
+PARAMS = {
+    "conv1_1": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([0.5])},
+    "conv4_3_norm": {"scale": jnp.array([20.0])},
+    "conv1_1_bn": {"scale": jnp.array([1.0]), "bias": jnp.array([0.0])},
+}
+
+
+def run(optimizer: optim.Optimizer, gradients: list[float]):
+    """Applies a constant gradient per step to PARAMS; returns the parameters after each."""
+    params, state, history = PARAMS, optimizer.tx.init(PARAMS), []
+    for value in gradients:
+        gradient = jax.tree.map(lambda leaf, value=value: jnp.full_like(leaf, value), params)
+        updates, state = optimizer.tx.update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        history.append(params)
+    return history
+
+
+def test_caffe_update_by_hand():
+    # sgd_solver.cpp: v = 0.9 v + rate * multiplier * (g + decay * w); w -= v. The rate drops after step 2,
+    # where v still carries the old rate.
+    optimizer = optim.make_optimizer(learning_rate=0.1, boundaries=(2,), momentum=0.9, weight_decay=0.01)
+    expected = {}
+    for name, start, multiplier, decay in [
+        ("kernel", 1.0, 1, 0.01),
+        ("bias", 0.5, 2, 0.0),
+        ("l2", 20.0, 1, 0.01),
+        ("norm", 1.0, 1, 0.0),
+    ]:
+        weight, velocity = start, 0.0
+        for rate in (0.1, 0.1, 0.01):
+            velocity = 0.9 * velocity + rate * multiplier * (0.3 + decay * weight)
+            weight -= velocity
+        expected[name] = weight
+    last = run(optimizer, [0.3] * 3)[-1]
+    np.testing.assert_allclose(last["conv1_1"]["kernel"][0], expected["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(last["conv1_1"]["bias"][0], expected["bias"], rtol=1e-6)
+    np.testing.assert_allclose(last["conv4_3_norm"]["scale"][0], expected["l2"], rtol=1e-6)
+    np.testing.assert_allclose(last["conv1_1_bn"]["scale"][0], expected["norm"], rtol=1e-6)
+
+
+def test_the_two_forms_of_momentum_differ_only_after_a_drop():
+    options = dict(learning_rate=0.1, boundaries=(2,), momentum=0.9, weight_decay=0.0)
+    inside = run(optim.make_optimizer(**options), [0.3] * 3)
+    outside = run(optim.make_optimizer(**options, rate_inside_momentum=False), [0.3] * 3)
+    kernel = lambda history, step: history[step]["conv1_1"]["kernel"][0]
+    np.testing.assert_allclose(kernel(inside, 1), kernel(outside, 1), rtol=1e-6)
+    # v before the drop is 0.3 * 1.9 = 0.57: inside the rate 0.1 stays in it, outside it counts with 0.01.
+    np.testing.assert_allclose(kernel(inside, 2) - kernel(outside, 2), -0.9 * 0.57 * (0.1 - 0.01), rtol=1e-5)
+
+
+def test_clipping_bounds_the_gradient_before_decay():
+    optimizer = optim.make_optimizer(learning_rate=1.0, clip_norm=1.0, weight_decay=0.0, momentum=0.0, bias_multiplier=1.0)
+    moved = jax.tree.map(jnp.subtract, PARAMS, run(optimizer, [100.0])[0])
+    np.testing.assert_allclose(np.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(moved))), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 1e-3), (79_999, 1e-3), (80_000, 1e-4), (99_999, 1e-4), (100_000, 1e-5), (119_999, 1e-5)]
+)
+def test_the_schedule_of_the_paper(step, rate):
+    schedule = optim.make_schedule(learning_rate=1e-3, boundaries=(80_000, 100_000))
+    np.testing.assert_allclose(schedule(step), rate, rtol=1e-5)
+
+
+def test_warmup_leads_to_the_same_schedule():
+    options = dict(learning_rate=1.0, boundaries=(100,), warmup_steps=50, warmup_factor=0.1)
+    schedule = optim.make_schedule(**options)
+    np.testing.assert_allclose([schedule(0), schedule(25), schedule(50), schedule(99)], [0.1, 0.55, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(schedule(100), 0.1, rtol=1e-6)
+
+
+def test_cosine_ends_at_zero():
+    schedule = optim.make_schedule(learning_rate=2.0, schedule="cosine", num_steps=10)
+    np.testing.assert_allclose([schedule(0), schedule(5), schedule(10)], [2, 1, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(learning_rate=1.0, boundaries=(20, 10)), "boundaries"),
+        (dict(learning_rate=1.0, schedule="poly"), "schedule"),
+        (dict(learning_rate=1.0, schedule="cosine"), "num_steps"),
+    ],
+)
+def test_bad_schedules_name_the_option(options, message):
+    with pytest.raises(ValueError, match=message):
+        optim.make_schedule(**options)
+
+
+def test_unknown_parameters_are_refused():
+    with pytest.raises(ValueError, match="conv/mystery"):
+        optim.parameter_kinds({"conv": {"mystery": jnp.zeros(1)}})

@@ -1,0 +1,84 @@
+"""Every recipe of configs/ builds the network it describes; wrong options are named."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from ssd_jax import models, recipe
+from ssd_jax.commands import setup
+from ssd_jax.errors import InputError
+
+CONFIGS = sorted(path.stem for path in (Path(__file__).parent.parent / "configs").glob("*.py"))
+# Default boxes and parameters with 20 classes: the facts of the original (8732, 24564; 26.285 M and 27.19 M).
+FACTS = {"ssd300_voc": (8732, 26_285_486), "ssd512_voc": (24564, 27_189_678)}
+
+
+def load(name: str) -> dict:
+    return recipe.plain(importlib.import_module(f"configs.{name}").get_config())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_recipe_builds(name):
+    options = load(name)
+    model, default_boxes = recipe.build_network(options, 21)
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+    predictions = jax.eval_shape(
+        model.apply, variables, jax.ShapeDtypeStruct((2, *options["model"]["image_size"], 3), "float32")
+    )
+    assert predictions.offsets.shape == (2, *default_boxes.shape)
+    assert predictions.logits.shape == (2, default_boxes.shape[0], 21)
+    assert sum(level.num_boxes for level in model.levels) == default_boxes.shape[0]
+    if name in FACTS:
+        assert (default_boxes.shape[0], setup.parameter_count(variables["params"])) == FACTS[name]
+    optimizer = recipe.build_optimizer(options)
+    jax.eval_shape(optimizer.tx.init, variables["params"])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_recipe_survives_its_journey_through_json(name):
+    # A checkpoint stores the recipe as JSON, where tuples become lists.
+    options = load(name)
+    import json
+
+    assert recipe.plain(ConfigDict(json.loads(json.dumps(options)))) == options
+
+
+def test_the_schedules_of_the_paper():
+    for name in ("ssd300_voc", "ssd512_voc"):
+        options = load(name)
+        rate = recipe.build_optimizer(options).schedule
+        assert [float(rate(step)) for step in (0, 79_999, 80_000, 100_000)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
+        assert options["train"]["num_steps"] == 120_000 and options["train"]["batch_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("model", "withd", 1.0), ("optimizer", "momentun", 0.9), ("priors", "ofset", 0.5), ("model", "backbone", "vgg61")],
+)
+def test_a_wrong_option_is_named_with_its_section(section, key, value):
+    options = load("ssd300_voc")
+    options[section] = {**options[section], key: value}
+    with pytest.raises(InputError, match=rf"config\.{section}.*{value if key == 'backbone' else key}"):
+        recipe.build_network(options, 21)
+        recipe.build_optimizer(options)
+
+
+def test_the_model_defaults_are_the_base_recipe():
+    options = load("ssd300_voc")["model"]
+    assert models.build(num_classes=21).levels == models.build(num_classes=21, **options).levels
+
+
+def test_missing_data_and_weights_are_named_in_one_message():
+    with pytest.raises(InputError) as error:
+        setup.check_inputs(load("ssd300_voc"))
+    for part in ("config.data.root", "VOCdevkit", "config.init.weights", "config.init.required=False"):
+        assert part in str(error.value)
+
+
+def test_changes_between_two_runs_are_listed():
+    old, new = load("ssd300_voc"), load("ssd300_voc")
+    new["optimizer"] = {**new["optimizer"], "learning_rate": 0.1}
+    assert setup.changes(old, new) == {"optimizer.learning_rate": (1e-3, 0.1)}

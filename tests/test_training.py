@@ -1,0 +1,108 @@
+"""The train step: one device = shard_map over 8 = pmap over 8, nothing recompiles, bad steps change nothing."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssd_jax import models, optim, parallel, priors, training
+from ssd_jax.types import Batch
+
+SIZE = (64, 64)
+CLASSES = 4
+NETWORK = dict(
+    num_classes=CLASSES,
+    image_size=SIZE,
+    width_multiplier=0.125,
+    extras=((256, 512, 3, 2, 1),),
+    min_sizes=(8, 20, 40),
+    max_sizes=(20, 40, 60),
+    aspect_ratios=((2,), (2,), (2,)),
+    steps=(),
+)
+OPTIMIZER = optim.make_optimizer(learning_rate=1e-2, schedule="steps", boundaries=(2,))
+
+
+def make_batch(size: int = 16, seed: int = 0) -> Batch:
+    """Random images with up to three boxes each; some images have none."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 0.6, (size, 3, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.15, 0.4, (size, 3, 2))], axis=-1)
+    return Batch(
+        canvas=rng.integers(0, 256, (size, *SIZE, 3), dtype=np.uint8),
+        size=np.tile(np.int32(SIZE), (size, 1)),
+        boxes=boxes.astype(np.float32),
+        labels=rng.integers(0, CLASSES, (size, 3)).astype(np.int32),
+        ignored=np.zeros((size, 3), bool),
+        index=np.arange(size, dtype=np.uint32),
+        epoch=np.zeros(size, np.uint32),
+    )
+
+
+@functools.cache
+def network(axis_name: str | None, batch_norm: bool) -> tuple[models.Model, np.ndarray]:
+    model = models.build(**NETWORK, axis_name=axis_name, batch_norm=batch_norm)
+    return model, priors.default_boxes(model.levels, SIZE)
+
+
+def make_step(axis_name: str | None, batch_norm: bool, **options):
+    model, default_boxes = network(axis_name, batch_norm)
+    return training.make_train_step(
+        model,
+        default_boxes,
+        OPTIMIZER,
+        seed=0,
+        output_size=SIZE,
+        augment_options={},
+        match_options={},
+        axis_name=axis_name,
+        **options,
+    )
+
+
+@functools.cache
+def start(batch_norm: bool) -> training.TrainState:
+    return jax.jit(lambda key: training.init_state(key, network(None, batch_norm)[0], OPTIMIZER))(jax.random.key(0))
+
+
+def copy(state):
+    return jax.tree.map(jnp.copy, state)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    if jax.device_count() < 8:
+        pytest.skip("needs 8 devices: tests/conftest.py makes them of the CPU")
+    return parallel.data_mesh(jax.devices()[:8])
+
+
+def assert_same_update(ours, reference, before):
+    """Parameters moved alike: max |dp| <= 1e-5 x max |p| of the leaf, and they moved at all."""
+    for a, b, old in zip(*map(jax.tree.leaves, (ours.params, reference.params, before.params)), strict=True):
+        assert np.abs(np.asarray(a) - np.asarray(b)).max() <= 1e-5 * np.abs(np.asarray(b)).max()
+    moved = [np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(*map(jax.tree.leaves, (ours.params, before.params)))]
+    assert np.mean(moved) > 0.9
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, batch_norm):
+    before, batch = start(batch_norm), make_batch()
+    one, one_metrics = jax.jit(make_step(None, batch_norm))(before, batch)
+
+    step = make_step(parallel.AXIS, batch_norm)
+    compiled = training.compile_train_step(step, mesh)
+    many, many_metrics = compiled(parallel.replicate(copy(before), mesh), parallel.split(batch, mesh))
+    assert_same_update(many, one, before)
+    np.testing.assert_allclose(many_metrics.loss, one_metrics.loss, rtol=1e-5)  # order of summation
+    np.testing.assert_allclose(many_metrics.image_loss, one_metrics.image_loss, rtol=1e-4, atol=1e-4)
+    assert int(many_metrics.positives) == int(one_metrics.positives) > 0
+
+    folded = jax.tree.map(lambda x: x.reshape(8, x.shape[0] // 8, *x.shape[1:]), batch)
+    mapped, _ = jax.pmap(step, axis_name=parallel.AXIS, in_axes=(None, 0))(before, folded)
+    assert_same_update(jax.tree.map(lambda x: x[0], mapped), one, before)
+
+    # The second step compiles nothing: the state comes out as it went in.
+    compiled(many, parallel.split(make_batch(seed=1), mesh))
+    assert compiled._cache_size() == 1
