@@ -1,6 +1,6 @@
 """The optimizer of the paper as an optax chain, from keyword arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -103,7 +103,9 @@ def make_optimizer(
       **schedule_options: of :func:`make_schedule`.
     """
     schedule = make_schedule(**schedule_options)
-    rates = {kind: optax.scale(bias_multiplier if kind == "bias" else 1.0) for kind in KINDS}
+    rates: dict[Hashable, optax.GradientTransformation] = {
+        kind: optax.scale(bias_multiplier if kind == "bias" else 1.0) for kind in KINDS
+    }
     by_rate, by_velocity = optax.scale_by_learning_rate(schedule, flip_sign=False), optax.trace(decay=momentum)
     tx = optax.chain(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),

@@ -12,7 +12,7 @@ REPLICATED = PartitionSpec()
 SPLIT = PartitionSpec(AXIS)
 
 
-def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Returns the one-dimensional mesh of all devices (of every process), or of those given."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)

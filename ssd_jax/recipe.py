@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ssd_jax import models, optim, postprocess, priors
@@ -59,4 +60,6 @@ def build_optimizer(recipe: Recipe) -> optim.Optimizer:
 def build_detect(recipe: Recipe, default_boxes: np.ndarray) -> Callable:
     """Returns detect(offsets, logits) of one image, by the sections ``detect`` and ``match``."""
     variances = recipe["match"]["variances"]
-    return functools.partial(postprocess.detect, priors=default_boxes, variances=variances, **recipe["detect"])
+    return functools.partial(
+        postprocess.detect, priors=jnp.asarray(default_boxes), variances=variances, **recipe["detect"]
+    )

@@ -39,7 +39,7 @@ class StepMetrics(NamedTuple):
     image_loss: jax.Array  # [B] un-normalized loss of each image: names the culprit if not finite
 
 
-METRIC_SPECS = StepMetrics(*[parallel.REPLICATED] * 8, image_loss=parallel.SPLIT)
+METRIC_SPECS = StepMetrics._make([parallel.REPLICATED] * 8 + [parallel.SPLIT])
 
 
 def init_state(key: jax.Array, model: Model, optimizer: Optimizer, *, ema_decay: float = 0.0) -> TrainState:
@@ -93,7 +93,7 @@ def make_train_step(
     augment_image = functools.partial(augment.augment, output_size=output_size, **augment_options)
 
     def match_image(boxes, labels, ignored):
-        return matching.match(boxes, labels, priors, ignored=ignored, **match_options)
+        return matching.match(boxes, labels, jnp.asarray(priors), ignored=ignored, **match_options)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         keys = image_keys(seed, batch.epoch, batch.index)

@@ -16,12 +16,13 @@ formally, but the box functions are meant to be imported with nothing but JAX in
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 BACKGROUND = "background"
+HostOrDevice = Any  # a NumPy array as the loader makes it, a jax.Array within a step
 
 
 class Targets(NamedTuple):
@@ -71,13 +72,13 @@ class Example(NamedTuple):
 class Batch(NamedTuple):
     """What travels to the device at each step: arrays only, fixed shapes."""
 
-    canvas: np.ndarray  # [B, Hc, Wc, 3] uint8; the image lies in the upper left corner, zeros elsewhere
-    size: np.ndarray  # [B, 2] int32: (height, width) of the image within the canvas
-    boxes: np.ndarray  # [B, M, 4] float32
-    labels: np.ndarray  # [B, M] int32; 0 = padding
-    ignored: np.ndarray  # [B, M] bool: neither learned nor punished
-    index: np.ndarray  # [B] uint32: position in the source's documented order
-    epoch: np.ndarray  # [B] uint32: how often the source had been read through before this example
+    canvas: HostOrDevice  # [B, Hc, Wc, 3] uint8; the image lies in the upper left corner, zeros elsewhere
+    size: HostOrDevice  # [B, 2] int32: (height, width) of the image within the canvas
+    boxes: HostOrDevice  # [B, M, 4] float32
+    labels: HostOrDevice  # [B, M] int32; 0 = padding
+    ignored: HostOrDevice  # [B, M] bool: neither learned nor punished
+    index: HostOrDevice  # [B] uint32: position in the source's documented order
+    epoch: HostOrDevice  # [B] uint32: how often the source had been read through before this example
 
 
 class ImageDetections(NamedTuple):
