@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
         eval_split="VOC2007/test",
         class_names=(),  # () = found in the annotations
         voc=dict(one_based=False, unknown="error"),
-        shapes=dict(image_size=(128, 128)),
+        shapes=dict(image_size=(128, 128), length=0, seed=0, shuffle_labels=False),
     )
     config.loader = dict(  # data.make_loader
         canvas=(500, 500),

@@ -15,9 +15,8 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = [
     "--config=configs/ssd_demo.py",
-    "--config.data.image_size=(64,64)",
-    "--config.data.train_length=40",
-    "--config.data.eval_length=6",
+    "--config.data.shapes.image_size=(64,64)",
+    "--config.data.shapes.length=10",
     "--config.loader.canvas=(64,64)",
     "--config.model.image_size=(64,64)",
     "--config.model.width_multiplier=0.125",

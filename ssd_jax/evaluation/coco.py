@@ -1,0 +1,256 @@
+"""The twelve figures of the COCO detection challenge, computed by pycocotools (the COCO API) itself.
+
+pycocotools is imported on use; faster work-alikes give the same numbers, but this one defines them.
+"""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssd_jax.errors import InputError
+from ssd_jax.evaluation import coco_files, gather, table
+from ssd_jax.types import ImageDetections, ImageGroundTruth
+
+
+class CocoResult(NamedTuple):
+    """The twelve figures in the order of the API, then AP by class; nan where there are no objects.
+
+    AP is the mean over classes and the IoU thresholds 0.50, 0.55, ..., 0.95; AR the mean over both
+    of the recall within the best 1, 10 or 100 detections of each class and image. Small is an area
+    below 32^2 pixels, large one of 96^2 and more.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar1: float
+    ar10: float
+    ar100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    class_names: tuple[str, ...]  # C foreground classes
+    class_ap: np.ndarray  # [C] float64
+    class_ap50: np.ndarray  # [C] float64
+    num_ground_truth: np.ndarray  # [C] int64, without crowds
+    num_detections: np.ndarray  # [C] int64
+    num_images: int
+
+
+FIGURES = CocoResult._fields[:12]
+_TITLES = (
+    "AP        IoU 0.50:0.95",
+    "AP50      IoU 0.50",
+    "AP75      IoU 0.75",
+    "AP small  area < 32^2",
+    "AP medium",
+    "AP large  area > 96^2",
+    "AR1       1 detection",
+    "AR10      10 detections",
+    "AR100     100 detections",
+    "AR small  100 detections",
+    "AR medium 100 detections",
+    "AR large  100 detections",
+)
+
+
+def evaluate(
+    detections: Sequence[ImageDetections],
+    ground_truth: Sequence[ImageGroundTruth],
+    *,
+    class_names: Sequence[str],  # background first
+    areas: Sequence[np.ndarray] | None = None,
+) -> CocoResult:
+    """Returns the COCO figures of detections in memory.
+
+    Widths are xmax - xmin, without VOC's extra pixel. ``ignored`` boxes count as crowds: detections
+    of which the crowd covers enough (intersection / detection) are neither right nor wrong. For
+    figures to be compared with published COCO results use :func:`evaluate_json`.
+
+    Args:
+        detections: at most one entry an image; boxes in pixels of the original image.
+        ground_truth: one entry an image, also for images without objects.
+        class_names: every class by label, ``class_names[0] == "background"``.
+        areas: area of each object in pixels^2, one array [G] an image, which sorts it into small, medium or large.
+            COCO uses the area of the object's mask; without ``areas`` it is that of the box.
+
+    Raises:
+        ValueError: areas do not fit the ground truth, or the arrays of an image differ in length.
+        InputError: pycocotools is missing, there is nothing to find, an image id is unknown or occurs twice,
+            a label is not in class_names, or a number is not finite.
+    """
+    found, truth = gather.gather(detections, ground_truth, class_names=class_names)
+    sizes = _box_areas(truth.boxes) if areas is None else _flat_areas(areas, ground_truth)
+    columns = zip(truth.image, truth.labels, _xyxy_to_xywh(truth.boxes), sizes, truth.ignored, strict=True)
+    dataset = {
+        "images": [{"id": image} for image in range(len(ground_truth))],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(class_names) if label > 0],
+        "annotations": [
+            # From 1: the API takes id 0 for "unmatched".
+            {
+                "id": row + 1,
+                "image_id": int(image),
+                "category_id": int(label),
+                "bbox": box.tolist(),
+                "area": float(area),
+                "iscrowd": int(crowd),
+            }
+            for row, (image, label, box, area, crowd) in enumerate(columns)
+        ],
+    }
+    results = [
+        {"image_id": int(image), "category_id": int(label), "bbox": box.tolist(), "score": float(score)}
+        for image, label, box, score in zip(
+            found.image, found.labels, _xyxy_to_xywh(found.boxes), found.scores, strict=True
+        )
+    ]
+    return _evaluate(dataset, results)
+
+
+def evaluate_json(
+    annotations_path: str | PathLike[str], results: str | PathLike[str] | Sequence[Mapping[str, Any]]
+) -> CocoResult:
+    """Returns the COCO figures against an official annotation file, whose mask areas and crowds are used.
+
+    Args:
+        annotations_path: an ``instances_*.json``.
+        results: detections in COCO's result format (image_id, category_id, bbox xywh, score), or the file of them.
+
+    Raises:
+        InputError: pycocotools is missing, a file cannot be read or is not in COCO's format, there is nothing to find,
+            or a result names an image or a category that the annotations do not have.
+    """
+    dataset = coco_files.read_annotations(annotations_path)
+    return _evaluate(dataset, coco_files.read_results(results, dataset))
+
+
+def _evaluate(dataset: dict[str, Any], results: list[dict[str, Any]]) -> CocoResult:
+    """Runs the API on a dataset and results in its own format; nothing is printed."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise InputError(
+            "COCO metrics need the package pycocotools, which is not installed: pip install pycocotools"
+        ) from error
+    found = [
+        # What COCO.loadRes would add; that one fails without results.
+        {**entry, "id": row + 1, "area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": 0}
+        for row, entry in enumerate(results)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        run: Any = COCOeval(_indexed(COCO(), dataset), _indexed(COCO(), {**dataset, "annotations": found}), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return _result(dataset, results, run)
+
+
+def _indexed(api: Any, dataset: Mapping[str, Any]) -> Any:
+    """Hands a dataset to an empty COCO object, which otherwise reads it from a file."""
+    api.dataset = dataset
+    api.createIndex()
+    return api
+
+
+def _result(dataset: dict[str, Any], results: list[dict[str, Any]], run: Any) -> CocoResult:
+    # The API orders classes by id: [IoU thresholds, recalls, classes, areas, detections an image].
+    categories = sorted(dataset["categories"], key=lambda category: category["id"])
+    precision = run.eval["precision"][:, :, :, 0, -1]
+    objects = [annotation for annotation in dataset["annotations"] if not annotation.get("iscrowd", 0)]
+    return CocoResult(
+        *(_defined(float(figure)) for figure in run.stats),
+        class_names=tuple(category["name"] for category in categories),
+        class_ap=_class_means(precision),
+        class_ap50=_class_means(precision[:1]),
+        num_ground_truth=_count(objects, categories),
+        num_detections=_count(results, categories),
+        num_images=len(dataset["images"]),
+    )
+
+
+def _defined(figure: float) -> float:
+    """Returns nan where the API says -1: no object of that kind."""
+    return float("nan") if figure < 0 else figure
+
+
+def _class_means(precision: np.ndarray) -> np.ndarray:  # [T, R, C] -> [C]
+    return np.array([_defined(column.mean()) for column in np.moveaxis(precision, -1, 0)])
+
+
+def _count(entries: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    ids = np.array([entry["category_id"] for entry in entries])
+    return np.array([np.sum(ids == category["id"]) for category in categories])
+
+
+def _xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:  # [N, 4] -> [N, 4]
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def _box_areas(boxes: np.ndarray) -> np.ndarray:  # [N, 4] -> [N]
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+
+
+def _flat_areas(areas: Sequence[np.ndarray], ground_truth: Sequence[ImageGroundTruth]) -> np.ndarray:
+    expected = [len(truth.labels) for truth in ground_truth]
+    given = [len(area) for area in areas]
+    if given != expected:
+        raise ValueError(
+            f"areas must hold one array an image, as long as its boxes; got {len(given)} arrays with {sum(given)} "
+            f"areas for {len(expected)} images with {sum(expected)} boxes"
+        )
+    return np.concatenate(list(areas)).astype(np.float64)
+
+
+def as_table(result: CocoResult) -> str:
+    """Returns the AP of each class and the twelve figures as aligned text of several lines."""
+    columns = zip(
+        result.class_names,
+        result.num_ground_truth,
+        result.num_detections,
+        result.class_ap,
+        result.class_ap50,
+        strict=True,
+    )
+    rows = [
+        (name, str(objects), str(detected), table.number(ap), table.number(ap50))
+        for name, objects, detected, ap, ap50 in columns
+    ]
+    totals = (str(result.num_ground_truth.sum()), str(result.num_detections.sum()))
+    mean = ("mean", *totals, table.number(result.ap), table.number(result.ap50))
+    classes = table.align(("class", "objects", "detections", "AP", "AP50"), rows, footer=[mean])
+    figures = [(title, table.number(figure)) for title, figure in zip(_TITLES, result[:12], strict=True)]
+    return f"{classes}\n\n{table.align(('COCO', ''), figures)}"
+
+
+def as_dict(result: CocoResult) -> dict[str, Any]:
+    """Returns the figures as plain Python values that JSON can hold; an undefined figure is None."""
+    columns = zip(
+        result.class_names,
+        result.class_ap,
+        result.class_ap50,
+        result.num_ground_truth,
+        result.num_detections,
+        strict=True,
+    )
+    return {
+        "metric": "COCO bounding boxes",
+        "num_images": result.num_images,
+        **{name: table.json_number(figure) for name, figure in zip(FIGURES, result[:12], strict=True)},
+        "classes": {
+            name: {
+                "ap": table.json_number(ap),
+                "ap50": table.json_number(ap50),
+                "num_ground_truth": int(objects),
+                "num_detections": int(detected),
+            }
+            for name, ap, ap50, objects, detected in columns
+        },
+    }

@@ -1,0 +1,63 @@
+"""Reads COCO's annotation and result files and checks what the COCO API would not, or would only assert."""
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ssd_jax.errors import InputError
+
+_ANNOTATION_KEYS = ("images", "annotations", "categories")
+_RESULT_KEYS = ("image_id", "category_id", "bbox", "score")
+
+
+def read_annotations(path: str | PathLike[str]) -> dict[str, Any]:
+    """Returns the content of an ``instances_*.json``; raises InputError if it is not one or has no objects."""
+    dataset = _read_json(Path(path), "annotations")
+    if not isinstance(dataset, dict) or not all(isinstance(dataset.get(key), list) for key in _ANNOTATION_KEYS):
+        raise InputError(f"{path}: expected COCO annotations, an object with the lists {', '.join(_ANNOTATION_KEYS)}")
+    if all(annotation.get("iscrowd", 0) for annotation in dataset["annotations"]):
+        raise InputError(
+            f"{path}: expected at least one object that is not a crowd (without it average precision is undefined), "
+            f"got {len(dataset['images'])} images with {len(dataset['annotations'])} crowds"
+        )
+    return dataset
+
+
+def read_results(
+    results: str | PathLike[str] | Sequence[Mapping[str, Any]], dataset: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Returns a copy of the results, or of the file of them, after checking each against the annotations.
+
+    The API ignores results of an unknown category without a word; here they are refused.
+    """
+    if isinstance(results, str | PathLike):
+        name, entries = str(results), _read_json(Path(results), "results")
+    else:
+        name, entries = "results", results
+    if not isinstance(entries, Sequence) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise InputError(f"{name}: expected a list of COCO results, each with {', '.join(_RESULT_KEYS)}")
+    images = {image["id"] for image in dataset["images"]}
+    categories = {category["id"] for category in dataset["categories"]}
+    for row, entry in enumerate(entries):
+        missing = [key for key in _RESULT_KEYS if key not in entry]
+        if missing:
+            raise InputError(f"{name}: expected {', '.join(_RESULT_KEYS)} in each, result {row} lacks {missing[0]!r}")
+        if entry["image_id"] not in images:
+            raise InputError(f"{name}: expected images of the annotations, got image_id {entry['image_id']!r}")
+        if entry["category_id"] not in categories:
+            raise InputError(
+                f"{name}: expected categories of the annotations, got category_id {entry['category_id']!r}"
+            )
+    # Only what boxes need: the API writes into its input, and a stray "segmentation" would change its course.
+    return [{key: entry[key] for key in _RESULT_KEYS} for entry in entries]
+
+
+def _read_json(path: Path, what: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable file of COCO {what} ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON with COCO {what}, got something else ({error})") from error
