@@ -38,9 +38,9 @@ def define_config(argv: Sequence[str]) -> None:
 
 def main(_) -> int:
     """Runs the command line; returns the exit status."""
-    from ssd_jax import visualize  # imported here, so that a wrong option is answered at once
+    # Imported here, so that a wrong option is answered at once.
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import setup
+    from ssd_jax.commands import pictures, setup
     from ssd_jax.evaluation import coco, voc
 
     cli.warn_if_gpu_is_idle()
@@ -60,8 +60,15 @@ def main(_) -> int:
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(f"metrics:    {output / 'metrics.json'}")
     if FLAGS.num_pictures:
-        sheet = setup.detection_sheet(source, detections, truth, network.class_names, FLAGS.num_pictures)
-        visualize.save_png(sheet, output / "detections.png", max_bytes=300_000)
+        pictures.save_detection_sheet(
+            output / "detections.png",
+            source,
+            detections,
+            truth,
+            class_names=network.class_names,
+            num_pictures=FLAGS.num_pictures,
+            title=f"{source.name}, step {step}",
+        )
         print(f"pictures:   {output / 'detections.png'}")
     print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(step)}")
     return 0

@@ -80,6 +80,8 @@ def match(
       negative_overlap: unmatched priors whose best IoU reaches it are not negatives (``neg_overlap``).
       variances: of :func:`ssd_jax.boxes.encode`.
     """
+    if labels.shape[0] == 0:  # an image without objects; the reductions below need at least one row
+        boxes, labels, ignored = jnp.zeros((1, 4)), jnp.zeros(1, jnp.int32), None
     ignored = jnp.zeros(labels.shape, bool) if ignored is None else ignored
     prior_mask = jnp.ones(priors.shape[0], bool) if prior_mask is None else prior_mask
     real = (labels > 0) & jnp.isfinite(boxes).all(axis=-1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)

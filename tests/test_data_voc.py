@@ -1,4 +1,4 @@
-"""VOC-layout folders: what is found, and what each kind of dirt becomes. The table in docs/data.md names these tests."""
+"""VOC-layout folders: what is found, and what each kind of dirt becomes (the table of docs/data.md)."""
 
 import pickle
 
@@ -126,7 +126,7 @@ def test_missing_files_are_skipped_and_named(tmp_path):
     assert [source[i].id for i in range(len(source))] == ["good"]
     assert source.problems.named == {"missing_image": ["no_image"], "missing_annotation": ["no_xml"]}
     (tmp_path / "JPEGImages/good.jpg").unlink()
-    with pytest.raises(InputError, match="none of the 3 listed can be used: .*no_image, good"):
+    with pytest.raises(InputError, match="none of the 3 listed can be used: .*good, no_image"):
         read(tmp_path)
 
 
@@ -248,7 +248,7 @@ def test_sources_are_picklable(tmp_path):
     assert copy[0].id == "a" and copy.class_names == ("background", "cat")
 
 
-@pytest.mark.parametrize(  # counts: README.md of the shared data; it counts the two boxes of no size as Platelets or so
+@pytest.mark.parametrize(  # counts: README.md of the shared data
     ("split", "images", "named"),
     [("trainval", 292, {"zero_size": ["BloodImage_00338", "BloodImage_00343"]}), ("test", 72, {})],
 )

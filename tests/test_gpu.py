@@ -169,31 +169,35 @@ def test_augmentation_equals_the_cpu(devices):
 
 
 @functools.cache
-def step_and_state(dtype: str):
+def initial_state() -> training.TrainState:
+    """On the host; parameters are float32 whatever the network computes in."""
+    model = models.build(num_classes=CLASSES, **SMALL)
+    init = functools.partial(training.init_state, model=model, optimizer=OPTIMIZER)
+    with jax.default_device(jax.devices("cpu")[0]):
+        return jax.device_get(jax.jit(init)(jax.random.key(0)))
+
+
+@functools.cache
+def compile_step(device: jax.Device, dtype: str):
     model = models.build(num_classes=CLASSES, axis_name=parallel.AXIS, dtype=dtype, **SMALL)
-    default_boxes = priors.default_boxes(model.levels, SMALL["image_size"])
     step = training.make_train_step(
         model,
-        default_boxes,
+        priors.default_boxes(model.levels, SMALL["image_size"]),
         OPTIMIZER,
         seed=0,
         output_size=SMALL["image_size"],
         augment_options={},
         match_options={},
     )
-    plain = models.build(num_classes=CLASSES, **SMALL)  # parameters are float32 whatever the network computes in
-    init = functools.partial(training.init_state, model=plain, optimizer=OPTIMIZER)
-    return step, jax.device_get(jax.jit(init, backend="cpu")(jax.random.key(0)))
+    return training.compile_train_step(step, parallel.data_mesh([device]))
 
 
-def run_steps(device, dtype: str, count: int):
+def run_steps(device: jax.Device, dtype: str, count: int) -> list[training.StepMetrics]:
     """Runs steps on the same batch, which is augmented alike each time; returns the metrics of each."""
-    step, state = step_and_state(dtype)
-    mesh = parallel.data_mesh([device])
-    compiled = training.compile_train_step(step, mesh)
-    state, batch, metrics = parallel.replicate(state, mesh), parallel.split(random_batch(), mesh), []
+    mesh, step, metrics = parallel.data_mesh([device]), compile_step(device, dtype), []
+    state, batch = parallel.replicate(initial_state(), mesh), parallel.split(random_batch(), mesh)
     for _ in range(count):
-        state, measured = compiled(state, batch)
+        state, measured = step(state, batch)
         metrics.append(jax.device_get(measured))
     return metrics
 

@@ -296,3 +296,9 @@ def test_paper_variances_are_the_default():
     boxes, labels, priors = scene(6)
     explicit = compiled_with(variances=(0.1, 0.1, 0.2, 0.2))(boxes, labels, priors)
     jax.tree.map(np.testing.assert_array_equal, MATCH["paper"](boxes, labels, priors), explicit)
+
+
+def test_an_image_without_rows_is_an_image_without_objects():
+    priors_ = jnp.asarray([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], jnp.float32)
+    targets = matching.match(jnp.zeros((0, 4)), jnp.zeros(0, jnp.int32), priors_, ignored=jnp.zeros(0, bool))
+    assert not targets.labels.any() and not targets.ignore.any() and not targets.offsets.any()

@@ -4,6 +4,7 @@ Exit status 0: done; 2: something the user gave cannot be used, said in one line
 a traceback; 130: interrupted. Any other failure is a bug and keeps its traceback.
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import absl.logging
 from absl import app, flags
 
 from ssd_jax.commands import options
@@ -34,6 +36,7 @@ def run(
       prepare: called with the command line before it is parsed, to define flags that depend on it.
     """
     argv = list(sys.argv if argv is None else argv)
+    set_up_logging()
     name = Path(argv[0]).name
     try:
         if prepare:
@@ -44,6 +47,16 @@ def run(
     except KeyboardInterrupt:
         _leave(f"\n{name}: interrupted", INTERRUPTED)
     raise SystemError("absl.app.run returned")  # it ends by sys.exit
+
+
+def set_up_logging() -> None:
+    """Shows what the library has to say (skipped images, ...) as plain lines, and of others only warnings."""
+    absl.logging.set_verbosity(absl.logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    library = logging.getLogger("ssd_jax")
+    library.handlers[:], library.propagate = [handler], False
+    library.setLevel(logging.INFO)
 
 
 def _leave(message: str, status: int) -> NoReturn:

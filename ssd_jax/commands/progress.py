@@ -42,7 +42,7 @@ class Progress:
         )
         self._every, self._batch_size, self._name_of, self._total = every, batch_size, name_of, total
         self._pending: tuple[int, Batch, StepMetrics] | None = None
-        self._waited, self._since, self._last = 0.0, time.perf_counter(), start
+        self._waited, self._since, self._last, self._first = 0.0, time.perf_counter(), start, True
 
     def __enter__(self) -> "Progress":
         return self
@@ -67,6 +67,10 @@ class Progress:
         self._bar.update(1)
         self.check()
         self._pending = (step, batch, metrics)
+        if self._first:  # compilation is not part of the rate
+            jax.block_until_ready(metrics)
+            self._first, self._last = False, step
+            self.restart_clock()
         if step % self._every == 0 or step == self._total:
             self.check()
             self._log(step, metrics)
@@ -100,13 +104,14 @@ class Progress:
     def _log(self, step: int, metrics: StepMetrics) -> None:
         values = {k: np.asarray(v).item() for k, v in metrics._asdict().items() if k not in ("finite", "image_loss")}
         seconds = max(time.perf_counter() - self._since, 1e-9)
-        rate = (step - self._last) * self._batch_size / seconds
-        waiting = self._waited / seconds
+        steps = step - self._last
+        rate = steps * self._batch_size / seconds if steps else None  # None: this step compiled
+        waiting = self._waited / seconds if steps else None
         self.record({"step": step, **values, "images_per_second": rate, "data_wait": waiting})
         self.say(
             f"step {step}/{self._total}  loss {values['loss']:.3f} (location {values['location_loss']:.3f}, "
             f"confidence {values['confidence_loss']:.3f})  rate {values['learning_rate']:.2e}  "
-            f"{rate:.1f} images/s  waiting for data {waiting:.0%}"
+            + (f"{rate:.1f} images/s  waiting for data {waiting:.0%}" if steps else "compiled")
         )
         self._last = step
         self.restart_clock()

@@ -151,7 +151,7 @@ def open_workdir(workdir: str | None) -> Path:
 
 def padded_boxes(recipe: recipes.Recipe, source: Any) -> int:
     """Returns M, the rows of ground truth a training image is padded to."""
-    return recipe["loader"]["max_boxes"] or max(8, -(-source.max_boxes // 8) * 8)
+    return recipe["loader"]["max_boxes"] or data.padded_boxes(source)
 
 
 def train_batches(recipe: recipes.Recipe, source: Any, start_step: int) -> Iterator[Batch]:

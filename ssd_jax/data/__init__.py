@@ -1,0 +1,26 @@
+"""Sources of annotated images, and the loaders that decode, pad and batch them on the host.
+
+Importing this package imports Pillow but not Grain, which the loaders need only when they run.
+"""
+
+from ssd_jax.data.decode import ImageError, decode_image
+from ssd_jax.data.loader import make_eval_loader, make_loader, padded_boxes
+from ssd_jax.data.problems import Problems
+from ssd_jax.data.shapes import ShapesSource
+from ssd_jax.data.sources import Source, ground_truth, make_source
+from ssd_jax.data.voc import VOC_CLASSES, VocSource
+
+__all__ = [
+    "VOC_CLASSES",
+    "ImageError",
+    "Problems",
+    "ShapesSource",
+    "Source",
+    "VocSource",
+    "decode_image",
+    "ground_truth",
+    "make_eval_loader",
+    "make_loader",
+    "make_source",
+    "padded_boxes",
+]

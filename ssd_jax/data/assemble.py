@@ -1,0 +1,148 @@
+"""Laying decoded images and their padded boxes into the arrays of a batch."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssd_jax.data.decode import ImageError, decode_image
+from ssd_jax.types import Batch, Example
+
+logger = logging.getLogger("ssd_jax.data")
+
+
+class Policy(NamedTuple):
+    """What becomes of boxes that are hard to judge."""
+
+    difficult: str  # "train", "ignore" or "drop"
+    crowd: str  # "ignore" or "drop"
+
+
+class Assembler:
+    """Turns indices of a source into a batch. Picklable; the threads of a loader share it."""
+
+    def __init__(
+        self, source: Sequence[Example], canvas: tuple[int, int], max_boxes: int, policy: Policy, strict: bool
+    ) -> None:
+        if not len(source):
+            raise ValueError("source must hold at least one example, got an empty one")
+        if policy.difficult not in ("train", "ignore", "drop"):
+            raise ValueError(f"difficult must be 'train', 'ignore' or 'drop', got {policy.difficult!r}")
+        if policy.crowd not in ("ignore", "drop"):
+            raise ValueError(f"crowd must be 'ignore' or 'drop', got {policy.crowd!r}")
+        if len(canvas) != 2 or min(canvas) < 1:
+            raise ValueError(f"canvas must be a positive (height, width), got {canvas}")
+        if max_boxes < 1:
+            raise ValueError(f"max_boxes must be positive, got {max_boxes}")
+        self.source, self.canvas, self.max_boxes = source, (canvas[0], canvas[1]), max_boxes
+        self._policy, self._strict, self._log = policy, strict, OnceLog()
+        self._canvas_text = f"the canvas of {canvas[0]}x{canvas[1]} (height x width)"
+        self._announce_reductions()
+
+    def assemble(self, indices: Sequence[int | None], epochs: Sequence[int]) -> Batch:
+        """Makes the batch of these examples; None, and what cannot be read, become an empty image."""
+        batch = _empty_batch(len(indices), self.canvas, self.max_boxes)
+        batch.epoch[:] = epochs
+        for row, index in enumerate(indices):
+            if index is not None:
+                batch.index[row] = index
+                self._fill(batch, row, self.source[index])
+        return batch
+
+    def _fill(self, batch: Batch, row: int, example: Example) -> None:
+        try:
+            pixels = decode_image(example.image, example.size, limit=self.canvas)
+        except ImageError as error:
+            if self._strict:
+                raise ImageError(f"{example.id}: {error}") from error
+            self._log.warning("unreadable", example.id, "%s: %s; its place stays empty", example.id, error)
+            return
+        if not self._fits(example.size):
+            self._log.info("reduced", "", "%s and others are reduced to fit %s", example.id, self._canvas_text)
+        height, width = pixels.shape[:2]
+        batch.canvas[row, :height, :width] = pixels
+        batch.size[row] = height, width
+        boxes, labels, ignored = self._select(example)
+        batch.boxes[row, : len(labels)] = boxes
+        batch.labels[row, : len(labels)] = labels
+        batch.ignored[row, : len(labels)] = ignored
+
+    def _select(self, example: Example) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Applies the policy and leaves out what no source should have handed over."""
+        boxes = np.asarray(example.boxes, np.float32).reshape(-1, 4)
+        labels = np.asarray(example.labels, np.int32).reshape(-1)
+        difficult, crowd = np.asarray(example.difficult, bool), np.asarray(example.crowd, bool)
+        sound = _sound(boxes, labels)
+        if not sound.all():
+            message = "%s: %d boxes left out: empty, outside [0, 1], not finite, or label < 1"
+            self._log.warning("unsound", example.id, message, example.id, int((~sound).sum()))
+        dropped = (crowd & (self._policy.crowd == "drop")) | (difficult & (self._policy.difficult == "drop"))
+        ignored = crowd | (difficult & (self._policy.difficult == "ignore"))
+        kept = np.flatnonzero(sound & ~dropped)
+        if len(kept) > self.max_boxes:
+            message = "%s: of its %d boxes the first %d are used (max_boxes)"
+            self._log.warning("crowded", example.id, message, example.id, len(kept), self.max_boxes)
+            kept = kept[: self.max_boxes]
+        return boxes[kept].clip(0, 1), labels[kept], ignored[kept]
+
+    def _announce_reductions(self) -> None:
+        """Says how many images do not fit the canvas, if the source knows its sizes; else, ``_fill`` says it once."""
+        sizes = getattr(self.source, "sizes", None)
+        if sizes is None:
+            return
+        count = sum(not self._fits(size) for size in sizes)
+        if count:
+            self._log.info("reduced", "", "%d of %d images are reduced to fit %s", count, len(sizes), self._canvas_text)
+
+    def _fits(self, size: Sequence[int]) -> bool:
+        return size[0] <= self.canvas[0] and size[1] <= self.canvas[1]
+
+
+def _empty_batch(rows: int, canvas: tuple[int, int], max_boxes: int) -> Batch:
+    return Batch(
+        canvas=np.zeros((rows, *canvas, 3), np.uint8),
+        size=np.ones((rows, 2), np.int32),
+        boxes=np.zeros((rows, max_boxes, 4), np.float32),
+        labels=np.zeros((rows, max_boxes), np.int32),
+        ignored=np.zeros((rows, max_boxes), bool),
+        index=np.zeros(rows, np.uint32),
+        epoch=np.zeros(rows, np.uint32),
+    )
+
+
+def _sound(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:  # [G, 4], [G] -> [G] bool
+    """Tells which boxes can be learned; 1e-3 is what rounding may add at an edge."""
+    finite = np.isfinite(boxes).all(axis=1)
+    inside = (boxes >= -1e-3).all(axis=1) & (boxes <= 1 + 1e-3).all(axis=1)
+    return finite & inside & (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (labels >= 1)
+
+
+class OnceLog:
+    """Says each thing once a process: streams are endless, and a bad file comes back every epoch."""
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+
+    def warning(self, kind: str, name: str, message: str, *values: Any) -> None:
+        """Logs a warning unless one of this kind was logged for this name."""
+        self._write(logging.WARNING, (kind, name), message, values)
+
+    def info(self, kind: str, name: str, message: str, *values: Any) -> None:
+        """Logs a remark unless one of this kind was logged for this name."""
+        self._write(logging.INFO, (kind, name), message, values)
+
+    def _write(self, level: int, what: tuple[str, str], message: str, values: tuple[Any, ...]) -> None:
+        with self._lock:
+            new = what not in self._said
+            self._said.add(what)
+        if new:
+            logger.log(level, message, *values)
+
+    def __getstate__(self) -> set[tuple[str, str]]:  # a lock cannot travel to a worker process
+        return self._said
+
+    def __setstate__(self, said: set[tuple[str, str]]) -> None:
+        self._said, self._lock = set(said), threading.Lock()

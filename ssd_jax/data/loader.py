@@ -1,0 +1,166 @@
+"""From a source to batches: each batch is a function of the step alone; Grain computes it ahead of time.
+
+Nothing depends on the number of threads, worker processes or hosts, and the only state is the step:
+an interrupted stream continues with ``start_step``.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ssd_jax.data.assemble import Assembler, Policy
+from ssd_jax.types import Batch, Example
+
+ENDLESS = 2**40  # steps; Grain wants a length
+
+
+class TrainBatches:
+    """step -> this process's rows of the global batch of that step."""
+
+    def __init__(self, assembler: Assembler, *, batch_size: int, seed: int, shard: tuple[int, int]) -> None:
+        self._assembler, self._batch_size, self._seed = assembler, batch_size, seed
+        self._rows = _rows(batch_size, shard)
+
+    def __call__(self, step: int) -> Batch:
+        length = len(self._assembler.source)
+        positions = [divmod(int(step) * self._batch_size + row, length) for row in self._rows]
+        epochs = [epoch for epoch, _ in positions]
+        indices = [int(shuffled(self._seed, epoch, length)[place]) for epoch, place in positions]
+        return self._assembler.assemble(indices, epochs)
+
+
+class EvalBatches:
+    """step -> this process's rows of that step, in the source's order, and which of them are images."""
+
+    def __init__(self, assembler: Assembler, *, batch_size: int, shard: tuple[int, int]) -> None:
+        self._assembler, self._batch_size = assembler, batch_size
+        self._rows = _rows(batch_size, shard)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._assembler.source) / self._batch_size)
+
+    def __call__(self, step: int) -> tuple[Batch, np.ndarray]:
+        length = len(self._assembler.source)
+        indices = [int(step) * self._batch_size + row for row in self._rows]
+        indices = [index if index < length else None for index in indices]
+        return self._assembler.assemble(indices, [0] * len(indices)), np.array([i is not None for i in indices])
+
+
+@functools.lru_cache(maxsize=4)  # a batch may span epochs, and threads run ahead
+def shuffled(seed: int, epoch: int, length: int) -> np.ndarray:  # [length] int64
+    """Returns the order in which an epoch visits the source: a function of its arguments alone."""
+    bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
+    return np.random.Generator(bits).permutation(length)
+
+
+def padded_boxes(source: Sequence[Example]) -> int:
+    """Returns M: the most boxes of any image of the source, rounded up to a multiple of 8, at least 8.
+
+    A source without ``max_boxes`` is read through once.
+    """
+    most = getattr(source, "max_boxes", None)
+    if most is None:
+        most = max(len(source[index].labels) for index in range(len(source)))
+    return max(8, math.ceil(most / 8) * 8)
+
+
+def make_loader(
+    source: Sequence[Example],
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    canvas: tuple[int, int] = (500, 500),
+    max_boxes: int | None = None,
+    difficult: str = "train",
+    crowd: str = "drop",
+    num_threads: int = 8,
+    num_workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    strict: bool = False,
+) -> Iterator[Batch]:
+    """Returns the endless stream of training batches from a step on.
+
+    Every epoch visits each example once, in an order given by (seed, epoch). Batches run across
+    the ends of epochs, so none is smaller, and a source may be smaller than the batch.
+
+    Args:
+      source: anything with ``__len__`` and ``__getitem__`` -> Example.
+      batch_size: images of the global batch, over all processes.
+      seed: of the order, a non-negative integer.
+      start_step: number of the first batch returned.
+      canvas: (height, width) that images are laid on; larger ones are reduced to fit.
+      max_boxes: rows of ground truth; None or 0: ``padded_boxes(source)``.
+      difficult: VOC's difficult boxes are learned ("train"), masked ("ignore") or left out ("drop").
+      crowd: COCO's crowd boxes are masked ("ignore") or left out ("drop").
+      num_threads: batches decoded at the same time; 0: none ahead of time.
+      num_workers: processes, each with its own threads; 0: decode in this process.
+      shard: (index, count) of this process. It gets ``batch_size / count`` consecutive rows, so the
+        processes' batches in their order make up the global one.
+      strict: raise ImageError for an image that cannot be read, instead of filling its row with an
+        empty image (no boxes, size 1x1) and naming it in one warning.
+
+    Returns:
+      An iterator with ``close()``, which ends its threads and processes.
+    """
+    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
+    if start_step < 0 or seed < 0:
+        raise ValueError(f"start_step and seed must not be negative, got {start_step} and {seed}")
+    batches = TrainBatches(assembler, batch_size=batch_size, seed=seed, shard=shard)
+    return _iterate(batches, range(start_step, ENDLESS), num_threads, num_workers)
+
+
+def make_eval_loader(
+    source: Sequence[Example],
+    *,
+    batch_size: int,
+    canvas: tuple[int, int] = (500, 500),
+    max_boxes: int | None = None,
+    difficult: str = "ignore",
+    crowd: str = "ignore",
+    num_threads: int = 8,
+    num_workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    strict: bool = False,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Returns each image once, in the source's order: pairs (Batch, valid [b] bool).
+
+    The last batch is filled up with empty images, whose ``valid`` is False. With several
+    processes all get the same number of batches. Arguments as in :func:`make_loader`.
+    """
+    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
+    batches = EvalBatches(assembler, batch_size=batch_size, shard=shard)
+    return _iterate(batches, range(len(batches)), num_threads, num_workers)
+
+
+def _rows(batch_size: int, shard: tuple[int, int]) -> range:
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}")
+    if batch_size < 1 or batch_size % count:
+        raise ValueError(f"batch_size must be a positive multiple of the {count} processes, got {batch_size}")
+    share = batch_size // count
+    return range(index * share, (index + 1) * share)
+
+
+def _iterate(batches: Any, steps: range, num_threads: int, num_workers: int) -> Iterator[Any]:
+    import grain  # 2 s to import, and absent where only the device is measured
+
+    # Threads work on whole batches, so that many and one more to take are as far as it pays to run ahead.
+    ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 1 if num_threads else 0)
+    dataset = grain.MapDataset.range(steps.start, steps.stop).map(batches).to_iter_dataset(ahead)
+    if num_workers:
+        _parse_flags()
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=1))
+    return iter(dataset)
+
+
+def _parse_flags() -> None:
+    """Lets Grain start processes in programs that do not use absl flags (notebooks, tests)."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
