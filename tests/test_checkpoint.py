@@ -67,7 +67,9 @@ def test_saving_a_step_that_is_there_already_is_not_silent(tmp_path):
             checkpoint.save(manager, 2, state(2), META)
 
 
-@pytest.mark.parametrize("prepare", [lambda path: None, lambda path: path.mkdir(), lambda path: (path / "checkpoints").mkdir(parents=True)])
+@pytest.mark.parametrize(
+    "prepare", [lambda path: None, lambda path: path.mkdir(), lambda path: (path / "checkpoints").mkdir(parents=True)]
+)
 def test_what_is_not_a_run_is_refused(tmp_path, prepare):
     folder = tmp_path / "no run"
     prepare(folder)

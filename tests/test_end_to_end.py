@@ -88,7 +88,9 @@ def test_a_finished_run_has_nothing_left_to_do(workdir):
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
     arguments = ["train.py", *TINY, f"--workdir={tmp_path}", "--config.train.num_steps=2000"]
-    process = subprocess.Popen(command(*arguments), cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*arguments), cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, text=True
+    )
     metrics = tmp_path / "metrics.jsonl"
     deadline = time.monotonic() + 200
     while not (metrics.exists() and metrics.read_text()):
@@ -107,7 +109,13 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
 
 
 def test_a_step_that_is_not_finite_names_itself_and_its_images(tmp_path):
-    result = run("train.py", *TINY, f"--workdir={tmp_path}", "--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup_steps=0")
+    result = run(
+        "train.py",
+        *TINY,
+        f"--workdir={tmp_path}",
+        "--config.optimizer.learning_rate=1e30",
+        "--config.optimizer.warmup_steps=0",
+    )
     assert_one_sentence(result, "not finite", "step ", "learning_rate")
 
 

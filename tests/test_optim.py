@@ -52,14 +52,19 @@ def test_the_two_forms_of_momentum_differ_only_after_a_drop():
     options = dict(learning_rate=0.1, boundaries=(2,), momentum=0.9, weight_decay=0.0)
     inside = run(optim.make_optimizer(**options), [0.3] * 3)
     outside = run(optim.make_optimizer(**options, rate_inside_momentum=False), [0.3] * 3)
-    kernel = lambda history, step: history[step]["conv1_1"]["kernel"][0]
+
+    def kernel(history, step):
+        return history[step]["conv1_1"]["kernel"][0]
+
     np.testing.assert_allclose(kernel(inside, 1), kernel(outside, 1), rtol=1e-6)
     # v before the drop is 0.3 * 1.9 = 0.57: inside the rate 0.1 stays in it, outside it counts with 0.01.
     np.testing.assert_allclose(kernel(inside, 2) - kernel(outside, 2), -0.9 * 0.57 * (0.1 - 0.01), rtol=1e-5)
 
 
 def test_clipping_bounds_the_gradient_before_decay():
-    optimizer = optim.make_optimizer(learning_rate=1.0, clip_norm=1.0, weight_decay=0.0, momentum=0.0, bias_multiplier=1.0)
+    optimizer = optim.make_optimizer(
+        learning_rate=1.0, clip_norm=1.0, weight_decay=0.0, momentum=0.0, bias_multiplier=1.0
+    )
     moved = jax.tree.map(jnp.subtract, PARAMS, run(optimizer, [100.0])[0])
     np.testing.assert_allclose(np.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(moved))), 1.0, rtol=1e-5)
 

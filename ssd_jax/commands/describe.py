@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ssd_jax import models, parallel, training
+from ssd_jax import parallel, training
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import setup
 from ssd_jax.commands.progress import Progress

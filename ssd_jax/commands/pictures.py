@@ -35,7 +35,8 @@ def save_detection_sheet(
       title: of the sheet.
       max_bytes: size of the file.
     """
-    found, truth = ({entry.id: entry for entry in entries} for entries in (detections, ground_truth))
+    found = {entry.id: entry for entry in detections}
+    truth = {entry.id: entry for entry in ground_truth}
     groups = []
     for index in np.unique(np.linspace(0, len(source) - 1, num_pictures).round().astype(int)):
         example = source[int(index)]

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import tqdm
 
+from ssd_jax.data.loader import Stream
 from ssd_jax.errors import InputError
 from ssd_jax.training import StepMetrics
 from ssd_jax.types import Batch
@@ -51,7 +52,7 @@ class Progress:
         self._bar.close()
         self._file.close()
 
-    def timed(self, batches: Iterator[Batch]) -> Batch:
+    def timed(self, batches: Stream) -> Batch:
         """Returns the next batch, counting the time waited for it."""
         begin = time.perf_counter()
         batch = next(batches)

@@ -3,7 +3,7 @@
 import contextlib
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +13,10 @@ import numpy as np
 
 from ssd_jax import checkpoint, data, inference, models, parallel, training, weights
 from ssd_jax import recipe as recipes
+from ssd_jax.data.loader import Stream
 from ssd_jax.errors import InputError
 from ssd_jax.evaluation import voc
-from ssd_jax.types import Batch, ImageDetections, ImageGroundTruth
+from ssd_jax.types import ImageDetections, ImageGroundTruth
 
 VERSIONED = ("ssd_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
 
@@ -154,7 +155,7 @@ def padded_boxes(recipe: recipes.Recipe, source: Any) -> int:
     return recipe["loader"]["max_boxes"] or data.padded_boxes(source)
 
 
-def train_batches(recipe: recipes.Recipe, source: Any, start_step: int) -> Iterator[Batch]:
+def train_batches(recipe: recipes.Recipe, source: Any, start_step: int) -> Stream:
     """Returns the endless batches of training, from a step on."""
     options = {**recipe["loader"], "max_boxes": padded_boxes(recipe, source)}
     train = recipe["train"]

@@ -7,7 +7,7 @@ an interrupted stream continues with ``start_step``.
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -67,6 +67,16 @@ def padded_boxes(source: Sequence[Example]) -> int:
     return max(8, math.ceil(most / 8) * 8)
 
 
+class Stream(Protocol):
+    """An iterator of batches; ``close()`` ends its threads and processes."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __next__(self) -> Any: ...
+
+    def close(self) -> None: ...
+
+
 def make_loader(
     source: Sequence[Example],
     *,
@@ -81,7 +91,7 @@ def make_loader(
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     strict: bool = False,
-) -> Iterator[Batch]:
+) -> Stream:
     """Returns the endless stream of training batches from a step on.
 
     Every epoch visits each example once, in an order given by (seed, epoch). Batches run across
@@ -125,7 +135,7 @@ def make_eval_loader(
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     strict: bool = False,
-) -> Iterator[tuple[Batch, np.ndarray]]:
+) -> Stream:
     """Returns each image once, in the source's order: pairs (Batch, valid [b] bool).
 
     The last batch is filled up with empty images, whose ``valid`` is False. With several
@@ -146,7 +156,7 @@ def _rows(batch_size: int, shard: tuple[int, int]) -> range:
     return range(index * share, (index + 1) * share)
 
 
-def _iterate(batches: Any, steps: range, num_threads: int, num_workers: int) -> Iterator[Any]:
+def _iterate(batches: Any, steps: range, num_threads: int, num_workers: int) -> Stream:
     import grain  # 2 s to import, and absent where only the device is measured
 
     # Threads work on whole batches, so that many and one more to take are as far as it pays to run ahead.
