@@ -20,6 +20,7 @@ flags.DEFINE_string("ckpt", None, "Folder of a training run (its --workdir).")
 flags.DEFINE_integer("step", None, "Checkpoint to evaluate; default: the best by metric, else the newest.")
 flags.DEFINE_string("output", None, "Folder for metrics.json and detections.png; default: CKPT/evaluation.")
 flags.DEFINE_integer("num_pictures", 8, "Images on the contact sheet; 0 = no sheet.", lower_bound=0)
+flags.DEFINE_integer("max_picture_kb", 0, "Largest size of the contact sheet's file; 0 = no limit.", lower_bound=0)
 flags.mark_flag_as_required("ckpt")
 
 
@@ -40,18 +41,19 @@ def main(_) -> int:
     """Runs the command line; returns the exit status."""
     # Imported here, so that a wrong option is answered at once.
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import pictures, setup
+    from ssd_jax.commands import checks, pictures, setup
     from ssd_jax.evaluation import coco, voc
 
     cli.warn_if_gpu_is_idle()
     recipe = recipes.plain(FLAGS.config)
-    network, state, step, choice = setup.restore_run(FLAGS.ckpt, FLAGS.step, recipe)
+    checks.check_settings(recipe)
+    network, variables, step, choice = setup.restore_run(FLAGS.ckpt, FLAGS.step, recipe)
     source = setup.open_source(recipe, "eval", network.class_names)
     print(f"evaluating step {step} ({choice}) of {FLAGS.ckpt} on {len(source):,} images ({source.name})", flush=True)
     for line in source.problems.lines():
         print(f"data: {line}")
 
-    detections, truth, voc_result = setup.make_evaluator(recipe, network, source)(state)
+    detections, truth, voc_result = setup.make_evaluator(recipe, network, source)(variables)
     coco_result = coco.evaluate(detections, truth, class_names=network.class_names)
     print(f"\n{voc.as_table(voc_result)}\n\n{coco.as_table(coco_result)}\n")
 
@@ -68,9 +70,14 @@ def main(_) -> int:
             class_names=network.class_names,
             num_pictures=FLAGS.num_pictures,
             title=f"{source.name}, step {step}",
+            max_bytes=1000 * FLAGS.max_picture_kb or None,
         )
         print(f"pictures:   {output / 'detections.png'}")
     print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(step)}")
+    print(
+        "next:       your own images: "
+        "python train.py --config=configs/ssd300_custom.py --workdir=runs/mine --config.data.root=FOLDER (docs/data.md)"
+    )
     return 0
 
 

@@ -21,9 +21,9 @@ flags.mark_flag_as_required("config")
 def main(_) -> int:
     """Runs the command line; returns the exit status."""
     # Imported here, so that a wrong option is answered at once.
-    from ssd_jax import checkpoint, parallel
+    from ssd_jax import checkpoint, parallel, training
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import describe, setup
+    from ssd_jax.commands import checks, describe, setup
     from ssd_jax.commands.interrupt import StopSignal
     from ssd_jax.commands.progress import Progress
 
@@ -33,13 +33,15 @@ def main(_) -> int:
     if FLAGS.summary:
         print(describe.layer_table(recipe))
         return 0
-    setup.check_inputs(recipe)
+    checks.check_inputs(recipe)
+    checks.check_settings(recipe)
     workdir = None if FLAGS.dry_run else setup.open_workdir(FLAGS.workdir)
     source = setup.open_source(recipe, "train")
     eval_source = setup.open_source(recipe, "eval", source.class_names)
     network = setup.build_network(recipe, source.class_names)
     state = setup.initial_state(recipe, network)
     train_step = setup.compile_train_step(recipe, network)
+    setup.check_train_step(recipe, train_step, state, source)
     print(describe.start_summary(recipe, network, state, source, eval_source))
     if workdir is None:
         print(describe.dry_run(recipe, network, state, source, train_step))
@@ -61,6 +63,7 @@ def main(_) -> int:
             name_of=lambda index: source[index].id,
         )
         with progress, StopSignal() as stop:
+            step = start
             for step in range(start + 1, total + 1):
                 batch = progress.timed(batches)
                 state, metrics = train_step(state, parallel.split(batch, network.mesh))
@@ -69,7 +72,7 @@ def main(_) -> int:
                 scores = None
                 if step % settings["evaluate_every"] == 0 or step == total:
                     progress.check()
-                    result = evaluate(state)[-1]
+                    result = evaluate(training.evaluated_variables(state))[-1]
                     scores = describe.report_scores(progress, recipe, step, result)
                 if scores or step % settings["checkpoint_every"] == 0 or stop.requested:
                     progress.check()
@@ -79,7 +82,7 @@ def main(_) -> int:
                     break
             progress.check()
     batches.close()
-    if stop.requested:
+    if step < total:
         print(f"\nstopped after step {step}; saved in {workdir}. The same command goes on from there.")
         return cli.INTERRUPTED
     print(f"trained to step {total}; next: python evaluate.py --ckpt={workdir}")

@@ -24,12 +24,22 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.min_sizes, config.model.max_sizes = caffe_sizes(300, num_levels=6, ratios=(15, 90), first=(7, 15))
     config.init.required = False
     config.augment.expand_max = 2.0
-    config.optimizer.update(learning_rate=0.01, schedule="cosine", boundaries=(), warmup_steps=500, clip_norm=10.0)
+    config.optimizer.update(
+        algorithm="adamw",
+        learning_rate=1e-3,
+        schedule="cosine",
+        boundaries=(),
+        warmup_steps=500,
+        bias_multiplier=1.0,
+        clip_norm=10.0,
+    )
     config.train.update(num_steps=20_000, evaluate_every=1_000, checkpoint_every=500)
     if variant == "cpu":
         config.model.width_multiplier = 0.25
-        config.optimizer.warmup_steps = 100
-        config.train.update(batch_size=16, num_steps=1_000, evaluate_every=250, checkpoint_every=250, log_every=25)
+        # A short training cannot afford the full strength of augmentation.
+        config.augment.update(expand_probability=0.0, crop_probability=0.25)
+        config.optimizer.warmup_steps = 30
+        config.train.update(batch_size=16, num_steps=600, evaluate_every=150, checkpoint_every=50, log_every=25)
     elif variant:
         raise ValueError(f"variant: expected nothing or 'cpu', got {variant!r}")
     return config

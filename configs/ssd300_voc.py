@@ -67,6 +67,7 @@ def get_config() -> ConfigDict:
     config.match = dict(iou_threshold=0.5, negative_overlap=0.5, variances=(0.1, 0.1, 0.2, 0.2))  # matching.match
     config.loss = dict(negative_ratio=3.0, per="global", location_weight=1.0)  # training.make_train_step
     config.optimizer = dict(  # optim.make_optimizer
+        algorithm="caffe_sgd",
         learning_rate=1e-3,
         schedule="steps",
         boundaries=(80_000, 100_000),
@@ -77,7 +78,6 @@ def get_config() -> ConfigDict:
         weight_decay=5e-4,
         bias_multiplier=2.0,
         clip_norm=0.0,
-        rate_inside_momentum=True,
     )
     config.train = dict(  # train.py
         seed=0,

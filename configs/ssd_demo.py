@@ -24,11 +24,20 @@ def get_config() -> ConfigDict:
         extras=((256, 512, 3, 2, 1), (128, 256, 3, 2, 1)),
         min_sizes=(12.0, 28.0, 52.0, 84.0),
         max_sizes=(28.0, 52.0, 84.0, 116.0),
-        aspect_ratios=((2,), (2,), (2,), (2,)),
+        aspect_ratios=((), (), (), ()),  # the shapes are about as wide as high
         steps=(),
     )
     config.init.required = False
-    config.augment.expand_max = 2.0
-    config.optimizer.update(learning_rate=5e-3, schedule="cosine", boundaries=(), warmup_steps=50)
-    config.train.update(batch_size=16, num_steps=800, evaluate_every=400, checkpoint_every=200, log_every=20)
+    # A short training cannot afford the full strength.
+    config.augment.update(expand_probability=0.25, expand_max=2.0, crop_probability=0.5, hue=6.0)
+    config.optimizer.update(
+        algorithm="adamw",
+        learning_rate=2e-3,
+        schedule="cosine",
+        boundaries=(),
+        warmup_steps=30,
+        bias_multiplier=1.0,
+        clip_norm=10.0,
+    )
+    config.train.update(batch_size=16, num_steps=900, evaluate_every=450, checkpoint_every=200, log_every=20)
     return config

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 from jax.sharding import Mesh, NamedSharding
 
 from ssd_jax import parallel
@@ -56,8 +55,6 @@ def open_existing(workdir: str | Path) -> ocp.CheckpointManager:
 
 
 def _manager(folder: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
-    # Orbax warns at each save without a metric; such saves are ordinary here.
-    logging.set_verbosity(logging.ERROR)
     handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
     return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
 
@@ -100,8 +97,15 @@ def best(manager: ocp.CheckpointManager) -> int | None:
 
 
 def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
-    """Reads what was saved beside the arrays."""
-    return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    """Reads what was saved beside the arrays.
+
+    Raises:
+      InputError: if there is no such document.
+    """
+    try:
+        return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    except (KeyError, ValueError, OSError) as error:
+        raise InputError(f"{manager.directory}/{step}: expected a checkpoint of ssd_jax, cannot read it") from error
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Any, mesh: Mesh) -> Any:
@@ -116,16 +120,54 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Any, mesh: Mesh) ->
     Raises:
       InputError: if the checkpoint holds another structure or other shapes.
     """
-    stored, expected = _shapes(manager.item_metadata(step)["state"].tree), _shapes(like)
-    for name in [*expected, *stored]:
-        if stored.get(name) != expected.get(name):
+    _check_fit(manager, step, _stored(manager, step), like)
+    target = _on_every_device(like, mesh)
+    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+
+
+def restore_variables(manager: ocp.CheckpointManager, step: int, like: Any, mesh: Mesh) -> Any:
+    """Reads the variables of the network, whatever optimizer they were trained with.
+
+    Args:
+      manager, step, mesh: as in :func:`restore`.
+      like: {"params": ..., other collections}, arrays or shapes.
+
+    Returns:
+      The same structure; the moving average of the parameters where one was kept.
+
+    Raises:
+      InputError: if the checkpoint holds another network.
+    """
+    stored = _stored(manager, step)
+    model_state = {name: tree for name, tree in like.items() if name != "params"}
+    _check_fit(manager, step, {**stored["model_state"], "params": stored["params"]}, like)
+    target = _on_every_device(stored, mesh)
+    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    params = state["params"] if state.get("ema") is None else state["ema"]
+    return {"params": params, **{name: state["model_state"][name] for name in model_state}}
+
+
+def _stored(manager: ocp.CheckpointManager, step: int) -> Any:
+    """Returns the names and shapes that a checkpoint holds, as nested dicts and lists."""
+    try:
+        return dict(manager.item_metadata(step)["state"].tree)
+    except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise InputError(f"{manager.directory}/{step}: expected a checkpoint of ssd_jax, cannot read it") from error
+
+
+def _on_every_device(like: Any, mesh: Mesh) -> Any:
+    sharding = NamedSharding(mesh, parallel.REPLICATED)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+
+
+def _check_fit(manager: ocp.CheckpointManager, step: int, stored: Any, like: Any) -> None:
+    found, expected = _shapes(stored), _shapes(like)
+    for name in [*expected, *found]:
+        if found.get(name) != expected.get(name):
             raise InputError(
                 f"{manager.directory}/{step}: {name}: expected {_shown(expected.get(name))} by the configuration, "
-                f"got {_shown(stored.get(name))} in the checkpoint"
+                f"got {_shown(found.get(name))} in the checkpoint"
             )
-    sharding = NamedSharding(mesh, parallel.REPLICATED)
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

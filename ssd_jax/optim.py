@@ -81,37 +81,42 @@ def _is_decayed(params: Any) -> Any:
 
 def make_optimizer(
     *,
+    algorithm: str = "caffe_sgd",
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     bias_multiplier: float = 2.0,
     clip_norm: float = 0.0,
-    rate_inside_momentum: bool = True,
     **schedule_options,
 ) -> Optimizer:
-    """Makes stochastic gradient descent as the original trains (sgd_solver.cpp and ssd_pascal.py).
+    """Makes an optimizer; the defaults train as the original does (sgd_solver.cpp and ssd_pascal.py).
 
-    Weight decay is added to the gradient of kernels and of the L2 scale, not of biases or batch
-    normalization; biases learn at ``bias_multiplier`` times the rate.
+    Weight decay acts on kernels and on the L2 scale, not on biases or batch normalization; biases
+    learn at ``bias_multiplier`` times the rate.
 
     Args:
-      momentum: of the velocity v.
-      weight_decay: L2 coefficient.
+      algorithm: "caffe_sgd": v = momentum * v + rate * (g + decay * w), w -= v. "sgd" keeps the rate
+        out of the velocity, w -= rate * v: the two differ for some steps after the rate drops.
+        "adamw": Adam with decoupled decay. From scratch with batch normalization it learns much
+        faster than the other two, whose rate is bounded by the heads: they see features of norm 20.
+      momentum: of the velocity v; of Adam's first moment.
+      weight_decay: L2 coefficient; for "adamw" the share of the weight subtracted at rate 1.
       bias_multiplier: rate of the biases relative to the kernels (Caffe's lr_mult 2).
       clip_norm: largest global norm of the gradient, before decay; 0 = no clipping (the paper's).
-      rate_inside_momentum: Caffe's form v = momentum * v + rate * g, w -= v. Otherwise
-        v = momentum * v + g, w -= rate * v; the two differ for some steps after the rate drops.
       **schedule_options: of :func:`make_schedule`.
     """
     schedule = make_schedule(**schedule_options)
     rates: dict[Hashable, optax.GradientTransformation] = {
         kind: optax.scale(bias_multiplier if kind == "bias" else 1.0) for kind in KINDS
     }
-    by_rate, by_velocity = optax.scale_by_learning_rate(schedule, flip_sign=False), optax.trace(decay=momentum)
-    tx = optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
-        optax.add_decayed_weights(weight_decay, mask=_is_decayed),
-        optax.partition(rates, parameter_kinds),
-        *((by_rate, by_velocity) if rate_inside_momentum else (by_velocity, by_rate)),
-        optax.scale(-1.0),
-    )
-    return Optimizer(tx, schedule)
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+    decay = optax.add_decayed_weights(weight_decay, mask=_is_decayed)
+    per_kind = optax.partition(rates, parameter_kinds)
+    rate, velocity = optax.scale_by_learning_rate(schedule, flip_sign=False), optax.trace(decay=momentum)
+    chains = {
+        "caffe_sgd": (decay, per_kind, rate, velocity),
+        "sgd": (decay, per_kind, velocity, rate),
+        "adamw": (optax.scale_by_adam(b1=momentum), decay, per_kind, rate),
+    }
+    if algorithm not in chains:
+        raise ValueError(f"algorithm: expected one of {', '.join(chains)}, got {algorithm!r}")
+    return Optimizer(optax.chain(clip, *chains[algorithm], optax.scale(-1.0)), schedule)

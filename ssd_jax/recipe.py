@@ -2,7 +2,7 @@
 
 A recipe is the plain form of a ``ConfigDict``: nested dicts of numbers, strings and tuples, the same
 whether it comes from a file in ``configs/`` or from a checkpoint. Each section is splatted into the
-one function that owns it, so a misspelt or missing key fails by itself.
+one function that owns it, so a misspelt key fails by itself.
 """
 
 import functools
@@ -34,6 +34,8 @@ def splat(section: str, function: Callable, options: Mapping[str, Any], **derive
     try:
         return function(**derived, **options)
     except (TypeError, ValueError) as error:
+        if isinstance(error, TypeError) and "argument" not in str(error):
+            raise  # not a wrong key, but a mistake of ours
         raise InputError(f"config.{section}: {error}") from error
 
 

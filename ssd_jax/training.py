@@ -25,6 +25,11 @@ class TrainState(NamedTuple):
     ema: Any  # exponential moving average of params, or None
 
 
+def evaluated_variables(state: TrainState) -> Any:
+    """Returns the variables to evaluate: with the moving average of the parameters where one is kept."""
+    return {"params": state.params if state.ema is None else state.ema, **state.model_state}
+
+
 class StepMetrics(NamedTuple):
     """What one step tells; counts and losses are of the global batch."""
 

@@ -34,7 +34,7 @@ def distort(image, draws, narrow=False):
             image = saturate(image.astype(np.float32) + draws.brightness)
         elif name == "contrast" and contrast and abs(draws.contrast - 1) > 1e-3:
             image = saturate(image.astype(np.float32) * draws.contrast)
-        elif name == "saturation" and saturation and abs(draws.saturation - 1) > 1e-3:
+        elif name == "saturation" and saturation:
             hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
             hsv[..., 1] = saturate(hsv[..., 1].astype(np.float32) * draws.saturation)
             image = hsv_to_rgb(hsv, narrow)

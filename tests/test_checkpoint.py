@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint.checkpoint_manager import StepAlreadyExistsError
 
 from ssd_jax import checkpoint, parallel
 from ssd_jax.errors import InputError
@@ -63,7 +64,7 @@ def test_saving_a_step_that_is_there_already_is_not_silent(tmp_path):
     with checkpoint.open_manager(tmp_path) as manager:
         checkpoint.save(manager, 2, state(2), META)
         manager.wait_until_finished()
-        with pytest.raises(Exception, match="2"):
+        with pytest.raises(StepAlreadyExistsError):
             checkpoint.save(manager, 2, state(2), META)
 
 

@@ -76,7 +76,7 @@ def test_evaluation_reads_everything_from_the_checkpoint(workdir, tmp_path):
     assert "step 6 (best by metric" in result.stdout and "VOC07 11-point" in result.stdout
     metrics = json.loads((output / "metrics.json").read_text())
     trained = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()][-1]
-    assert metrics["voc"]["map_11point"] == pytest.approx(trained["map_11point"], abs=1e-6)
+    assert metrics["voc"]["mean_ap"]["voc07_11point"] == pytest.approx(trained["map_11point"], abs=1e-6)
     with Image.open(output / "detections.png") as sheet:
         assert min(sheet.size) > 100
 

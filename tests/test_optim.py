@@ -51,7 +51,7 @@ def test_caffe_update_by_hand():
 def test_the_two_forms_of_momentum_differ_only_after_a_drop():
     options = dict(learning_rate=0.1, boundaries=(2,), momentum=0.9, weight_decay=0.0)
     inside = run(optim.make_optimizer(**options), [0.3] * 3)
-    outside = run(optim.make_optimizer(**options, rate_inside_momentum=False), [0.3] * 3)
+    outside = run(optim.make_optimizer(**options, algorithm="sgd"), [0.3] * 3)
 
     def kernel(history, step):
         return history[step]["conv1_1"]["kernel"][0]
@@ -95,11 +95,20 @@ def test_cosine_ends_at_zero():
         (dict(learning_rate=1.0, boundaries=(20, 10)), "boundaries"),
         (dict(learning_rate=1.0, schedule="poly"), "schedule"),
         (dict(learning_rate=1.0, schedule="cosine"), "num_steps"),
+        (dict(learning_rate=1.0, algorithm="lion"), "algorithm"),
     ],
 )
 def test_bad_schedules_name_the_option(options, message):
     with pytest.raises(ValueError, match=message):
-        optim.make_schedule(**options)
+        optim.make_optimizer(**options)
+
+
+def test_adam_by_hand():
+    # Kingma and Ba 2015, algorithm 1: after bias correction the first step is rate * g / (|g| + 1e-8), whatever |g|.
+    optimizer = optim.make_optimizer(algorithm="adamw", learning_rate=0.1, weight_decay=0.01)
+    first = run(optimizer, [0.3])[0]
+    np.testing.assert_allclose(first["conv1_1"]["kernel"][0], 1.0 - 0.1 * (1 + 0.01 * 1.0), rtol=1e-5)
+    np.testing.assert_allclose(first["conv1_1"]["bias"][0], 0.5 - 2 * 0.1, rtol=1e-5)  # twice the rate, no decay
 
 
 def test_unknown_parameters_are_refused():

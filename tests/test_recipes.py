@@ -4,11 +4,13 @@ import importlib
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from test_priors import GOLDEN
 
 from ssd_jax import models, recipe
-from ssd_jax.commands import setup
+from ssd_jax.commands import checks, setup
 from ssd_jax.errors import InputError
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -46,6 +48,15 @@ def test_every_recipe_survives_its_journey_through_json(name):
     assert recipe.plain(ConfigDict(json.loads(json.dumps(options)))) == options
 
 
+@pytest.mark.parametrize(
+    ("name", "tiling"), [("ssd300_voc", "voc300"), ("ssd512_voc", "voc512"), ("ssd300_custom", "coco300")]
+)
+def test_the_recipes_have_the_default_boxes_computed_by_hand(name, tiling):
+    _, default_boxes = recipe.build_network(load(name), 21)
+    for index, expected in GOLDEN[tiling]:
+        np.testing.assert_allclose(default_boxes[index], expected, atol=2e-7)  # seven decimals
+
+
 def test_the_schedules_of_the_paper():
     for name in ("ssd300_voc", "ssd512_voc"):
         options = load(name)
@@ -73,9 +84,47 @@ def test_the_model_defaults_are_the_base_recipe():
 
 def test_missing_data_and_weights_are_named_in_one_message():
     with pytest.raises(InputError) as error:
-        setup.check_inputs(load("ssd300_voc"))
+        checks.check_inputs(load("ssd300_voc"))
     for part in ("config.data.root", "VOCdevkit", "config.init.weights", "config.init.required=False"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("train", "log_every", 0),
+        ("train", "batch_size", 9),  # not a multiple of the eight fake devices
+        ("evaluate", "batch_size", 12),
+        ("evaluate", "metric", "map"),
+    ],
+)
+def test_settings_of_the_loop_are_checked_before_it_starts(section, key, value):
+    options = load("ssd_demo")
+    checks.check_settings(options)
+    options[section] = {**options[section], key: value}
+    with pytest.raises(InputError, match=rf"config\.{section}\.{key}.*{value}"):
+        checks.check_settings(options)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("augment", "interpolation", "bilinear"), ("loss", "per", "batch"), ("augment", "brightnes", 1.0)],
+)
+def test_options_of_the_step_are_checked_before_it_runs(section, key, value):
+    options = load("ssd_demo")
+    options[section] = {**options[section], key: value}
+    source = setup.open_source(options, "train")
+    network = setup.build_network(options, source.class_names)
+    state = jax.eval_shape(lambda: setup.initial_state(load("ssd_demo"), network))
+    with pytest.raises(InputError, match=str(value) if isinstance(value, str) else key):
+        setup.check_train_step(options, setup.compile_train_step(options, network), state, source)
+
+
+def test_steps_that_leave_the_image_are_refused():
+    options = load("ssd300_voc")
+    options["model"] = {**options["model"], "image_size": (512, 512)}
+    with pytest.raises(InputError, match="steps"):
+        recipe.build_network(options, 21)
 
 
 def test_changes_between_two_runs_are_listed():

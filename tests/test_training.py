@@ -107,3 +107,35 @@ def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, batch_norm):
     # The second step compiles nothing: the state comes out as it went in.
     compiled(many, parallel.split(make_batch(seed=1), mesh))
     assert compiled._cache_size() == 1
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_names_the_image():
+    before, batch = start(False), make_batch(2)
+    poisoned = before._replace(params=jax.tree.map(lambda x: x, before.params))
+    poisoned.params["heads"]["fc7_mbox_conf"]["bias"] = jnp.full_like(
+        before.params["heads"]["fc7_mbox_conf"]["bias"], jnp.inf
+    )
+    batch = batch._replace(labels=np.int32([[1, 2, 3], [0, 0, 0]]))  # the second image has no objects, so no loss
+    after, metrics = jax.jit(make_step(None, False))(poisoned, batch)
+    assert not metrics.finite and np.isfinite(metrics.image_loss).tolist() == [False, True]
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(poisoned), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_moving_average_follows_the_parameters_by_its_decay():
+    model, _ = network(None, False)
+    state = jax.jit(lambda key: training.init_state(key, model, OPTIMIZER, ema_decay=0.75))(jax.random.key(0))
+    after, _ = jax.jit(make_step(None, False, ema_decay=0.75))(state, make_batch(2))
+    for old, new, average in zip(*map(jax.tree.leaves, (state.params, after.params, after.ema)), strict=True):
+        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
+    assert training.evaluated_variables(after)["params"] is after.ema
+
+
+def test_augmentation_keys_depend_on_seed_epoch_and_index_alone():
+    def data(*arguments):
+        return jax.random.key_data(training.image_keys(*arguments))
+
+    epoch, index = jnp.uint32([0, 0, 1]), jnp.uint32([5, 6, 5])
+    keys = data(0, epoch, index)
+    assert len(np.unique(np.concatenate([keys, data(1, epoch, index)]), axis=0)) == 6
+    np.testing.assert_array_equal(data(0, epoch[::-1], index[::-1]), keys[::-1])

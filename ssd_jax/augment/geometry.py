@@ -41,10 +41,10 @@ def draw_expansion(
     probability: float,
     max_ratio: float,
 ) -> ExpansionDraws:
-    """Draws whether, how far and where; ratios below 1.01 leave the image as it is (as Caffe)."""
+    """Draws whether, how far and where."""
     uniform = jax.random.uniform(key, (4,))
     ratio = 1 + uniform[0] * (jnp.float32(max_ratio) - 1)
-    fired = (uniform[1] < probability) & (ratio - 1 >= 0.01)
+    fired = uniform[1] < probability
     expanded = jnp.where(fired, jnp.floor(size * ratio).astype(jnp.int32), size)
     offset = jnp.floor(uniform[2:] * (expanded - size)).astype(jnp.int32)
     return ExpansionDraws(fired, ratio, expanded, offset)

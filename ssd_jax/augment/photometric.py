@@ -44,9 +44,7 @@ def draw_distortion(
 def distort(rgb: Planes, draws: DistortionDraws) -> Planes:
     """Applies brightness, [contrast], saturation, hue, [contrast]; the order says which contrast."""
     brightness, contrast, saturation, hue = draws.fired
-    # The original skips factors within 1e-3 of one; for saturation that spares the trip through HSV.
-    contrast &= jnp.abs(draws.contrast - 1) > 1e-3
-    saturation &= jnp.abs(draws.saturation - 1) > 1e-3
+    contrast &= jnp.abs(draws.contrast - 1) > 1e-3  # as in the original; its saturation has no such exception
 
     rgb = _where(brightness, _each(rgb, lambda plane: _to_uint8(plane + draws.brightness)), rgb)
     rgb = _where(contrast & draws.contrast_first, _scale(rgb, draws.contrast), rgb)

@@ -50,8 +50,8 @@ def run(
 
 
 def set_up_logging() -> None:
-    """Shows what the library has to say (skipped images, ...) as plain lines, and of others only warnings."""
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    """Shows what the library has to say (skipped images, ...) as plain lines, and of others only errors."""
+    absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns at each save without a metric, which is ordinary
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     library = logging.getLogger("ssd_jax")

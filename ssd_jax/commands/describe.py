@@ -12,6 +12,7 @@ from ssd_jax.commands import setup
 from ssd_jax.commands.progress import Progress
 from ssd_jax.evaluation import voc
 from ssd_jax.models import summary
+from ssd_jax.types import BACKGROUND
 
 PAPER_BATCH, PAPER_RATE = 32, 1e-3
 
@@ -22,7 +23,7 @@ def layer_table(recipe: recipes.Recipe) -> str:
     if not class_names and (recipe["data"]["root"] or recipe["data"]["kind"] == "shapes"):
         class_names = setup.open_source(recipe, "train").class_names
     note = "" if class_names else "\n(no data given: the 20 classes of PASCAL VOC are assumed)"
-    num_classes = len(class_names) or 21
+    num_classes = len(set(class_names) - {BACKGROUND}) + 1 if class_names else 21
     return recipes.splat("model", summary.summarize, recipe["model"], num_classes=num_classes) + note
 
 

@@ -22,7 +22,7 @@ def save_detection_sheet(
     class_names: Sequence[str],
     num_pictures: int,
     title: str,
-    max_bytes: int = 300_000,
+    max_bytes: int | None = None,
 ) -> None:
     """Draws detections beside the ground truth, for images spread evenly over a source.
 
@@ -33,7 +33,7 @@ def save_detection_sheet(
       class_names: background first.
       num_pictures: images shown, at most.
       title: of the sheet.
-      max_bytes: size of the file.
+      max_bytes: of the file; None = no limit.
     """
     found = {entry.id: entry for entry in detections}
     truth = {entry.id: entry for entry in ground_truth}

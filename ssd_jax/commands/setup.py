@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ssd_jax import checkpoint, data, inference, models, parallel, training, weights
 from ssd_jax import recipe as recipes
+from ssd_jax.commands import checks
 from ssd_jax.data.loader import Stream
 from ssd_jax.errors import InputError
 from ssd_jax.evaluation import voc
@@ -28,20 +30,6 @@ class Network(NamedTuple):
     mesh: jax.sharding.Mesh
     model: models.Model
     default_boxes: np.ndarray  # [P, 4]
-
-
-def check_inputs(recipe: recipes.Recipe) -> None:
-    """Refuses to start if the recipe needs data or weights that nobody pointed to, naming all at once."""
-    missing = []
-    if recipe["data"]["kind"] != "shapes" and not recipe["data"]["root"]:
-        missing.append(
-            "config.data.root: no images are given; point to a folder in VOC layout "
-            "(VOCdevkit with VOC2007 and VOC2012, from host.robots.ox.ac.uk/pascal/VOC) with --config.data.root=DIR"
-        )
-    if recipe["init"]["required"] and not recipe["init"]["weights"]:
-        missing.append(weights.MISSING_WEIGHTS)
-    if missing:
-        raise InputError("; and ".join(missing))
 
 
 def open_source(recipe: recipes.Recipe, split: str, class_names: tuple[str, ...] = ()) -> Any:
@@ -75,7 +63,7 @@ def initial_state(recipe: recipes.Recipe, network: Network) -> training.TrainSta
     key, ema_decay = jax.random.key(recipe["train"]["seed"]), recipe["train"]["ema_decay"]
     state = parallel.compile(lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay))(key)
     params = recipes.splat("init", lambda **init: weights.initialize(state.params, **init), recipe["init"])
-    ema = params if ema_decay else None
+    ema = jax.tree.map(jnp.copy, params) if ema_decay else None  # a copy: the step donates both
     return parallel.replicate(state._replace(params=params, ema=ema), network.mesh)
 
 
@@ -97,27 +85,33 @@ def compile_train_step(recipe: recipes.Recipe, network: Network) -> Callable:
     return training.compile_train_step(step, network.mesh)
 
 
+def check_train_step(recipe: recipes.Recipe, step: Callable, state: training.TrainState, source: Any) -> None:
+    """Traces the training step, so that wrong options are said at once."""
+    batch = checks.abstract_batch(recipe, recipe["train"]["batch_size"], padded_boxes(recipe, source))
+    checks.check_step(step, state, batch, "augment, match, loss")
+
+
 def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Callable:
-    """Returns evaluate(state) -> (detections, ground truth, VocResult) over a whole source."""
+    """Returns evaluate(variables) -> (detections, ground truth, VocResult) over a whole source."""
     step = inference.make_detect_step(
         network.model,
         recipes.build_detect(recipe, network.default_boxes),
         output_size=recipe["model"]["image_size"],
     )
     detect_step = inference.compile_detect_step(step, network.mesh)
+    variables = jax.eval_shape(network.model.init, jax.random.key(0))
+    batch = checks.abstract_batch(recipe, recipe["evaluate"]["batch_size"], data.padded_boxes(source))
+    checks.check_step(detect_step, variables, batch, "detect, match")
     truth = data.ground_truth(source)
+    checks.check_ground_truth(source, truth)
 
-    def evaluate(
-        state: training.TrainState,
-    ) -> tuple[list[ImageDetections], list[ImageGroundTruth], voc.VocResult]:
-        params = state.params if state.ema is None else state.ema
+    def evaluate(variables: Any) -> tuple[list[ImageDetections], list[ImageGroundTruth], voc.VocResult]:
         batches = data.make_eval_loader(
             source,
             batch_size=recipe["evaluate"]["batch_size"],
             canvas=recipe["loader"]["canvas"],
             num_threads=recipe["loader"]["num_threads"],
         )
-        variables = {"params": params, **state.model_state}
         detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)
         return detections, truth, voc.evaluate(detections, truth, class_names=network.class_names)
 
@@ -126,11 +120,7 @@ def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Cal
 
 def headline(recipe: recipes.Recipe, result: voc.VocResult) -> float:
     """Returns the figure by which checkpoints are compared."""
-    by_name = {"11point": result.map_11point, "area": result.map_area}
-    metric = recipe["evaluate"]["metric"]
-    if metric not in by_name:
-        raise InputError(f"config.evaluate.metric: expected '11point' or 'area', got {metric!r}")
-    return float(by_name[metric])
+    return float({"11point": result.map_11point, "area": result.map_area}[recipe["evaluate"]["metric"]])
 
 
 def open_workdir(workdir: str | None) -> Path:
@@ -213,9 +203,7 @@ def changes(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def restore_run(
-    workdir: str, step: int | None, recipe: recipes.Recipe
-) -> tuple[Network, training.TrainState, int, str]:
+def restore_run(workdir: str, step: int | None, recipe: recipes.Recipe) -> tuple[Network, Any, int, str]:
     """Restores a trained network.
 
     Args:
@@ -224,7 +212,7 @@ def restore_run(
       recipe: of the checkpoint, with overrides.
 
     Returns:
-      The network, its state, the step and why this step.
+      The network, its variables, the step and why this step.
 
     Raises:
       InputError: if there is no such checkpoint or it does not fit the recipe.
@@ -233,11 +221,10 @@ def restore_run(
         step, choice = choose_step(manager, step)
         class_names = tuple(checkpoint.restore_meta(manager, step)["class_names"])
         network = build_network(recipe, class_names)
-        optimizer, ema_decay = recipes.build_optimizer(recipe), recipe["train"]["ema_decay"]
-        like = jax.eval_shape(
-            lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay), jax.random.key(0)
-        )
-        return network, checkpoint.restore(manager, step, like, network.mesh), step, choice
+        if recipe["data"]["class_names"] and tuple(recipe["data"]["class_names"]) not in (class_names, class_names[1:]):
+            raise InputError(f"config.data.class_names: the checkpoint's classes are {class_names[1:]}, and stay")
+        like = jax.eval_shape(network.model.init, jax.random.key(0))
+        return network, checkpoint.restore_variables(manager, step, like, network.mesh), step, choice
 
 
 def choose_step(manager: Any, step: int | None) -> tuple[int, str]:
@@ -249,7 +236,7 @@ def choose_step(manager: Any, step: int | None) -> tuple[int, str]:
         return step, "as asked"
     best = checkpoint.best(manager)
     if best is not None:
-        return best, f"best by metric of steps {', '.join(map(str, known))}"
+        return best, f"best by metric; there are steps {', '.join(map(str, known))}"
     return known[-1], "newest; none was evaluated during training"
 
 

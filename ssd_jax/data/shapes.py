@@ -59,6 +59,7 @@ class ShapesSource:
         self.name = f"{length} rendered shapes ({split}, {image_size[0]}x{image_size[1]})"
         self._size, self._length, self._shuffle = (int(image_size[0]), int(image_size[1])), length, shuffle_labels
         self._seed, self._split = seed, split
+        self._rendered: dict[int, Example] = {}  # each image is rendered once: 50 kB each at 128x128
         self.sizes = np.tile(np.array(self._size, np.int32), (length, 1))  # [N, 2] (height, width)
 
     def __len__(self) -> int:
@@ -67,6 +68,11 @@ class ShapesSource:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self._length:  # also what ends `for example in source`
             raise IndexError(f"index must lie in [0, {self._length}), got {index}")
+        if index not in self._rendered:
+            self._rendered[index] = self._render(index)
+        return self._rendered[index]
+
+    def _render(self, index: int) -> Example:
         layout, colors, labels = (self._random(index, purpose) for purpose in range(3))
         objects = place_objects(layout, self._size)
         image = paint(colors, self._size, objects)

@@ -7,7 +7,7 @@ import numpy as np
 NAMES = ("circle", "ring", "square", "diamond", "triangle", "star", "cross")
 MAX_OBJECTS = 8
 SIDES = (0.08, 0.80)  # of the shorter side of the image
-VISIBLE = 0.5  # share of each object that is not covered
+VISIBLE = 0.8  # share of each object that is not covered
 TILT = np.pi / 20  # 9 degrees to either side: a square never turns into a diamond
 HOLE = 0.55  # radius of a ring's hole, of its own radius
 _PROBES = 14  # visibility is judged at this many points along each side of a box
@@ -41,8 +41,7 @@ def place_objects(random: np.random.Generator, size: tuple[int, int]) -> list[Pl
 
 def _draw_shape(random: np.random.Generator, size: tuple[int, int]) -> PlacedShape:
     kind = int(random.integers(len(NAMES)))
-    low, high = np.log(SIDES)
-    side = float(np.exp(random.uniform(low, high))) * min(size)
+    side = float(random.uniform(*SIDES)) * min(size)
     aspect = float(random.uniform(0.8, 1.25))
     tilt = float(random.uniform(-TILT, TILT))
     outline = unit_outline(NAMES[kind], tilt)

@@ -9,6 +9,10 @@ from ssd_jax.data.shapes_layout import PlacedShape
 
 _FINE = 4  # masks are drawn this much larger and averaged: the edges are anti-aliased
 _CONTRAST = 90.0  # Euclidean distance in RGB between a shape and what lies under it
+# The usual hue of each class, by label - 1: look-alikes share theirs, so that only their shape tells them apart.
+_HUES = (0.6, 0.6, 0.05, 0.05, 0.4, 0.8, 0.2)
+_HUE_SPREAD = 0.05  # to either side
+_ODD_HUES = 0.15  # share of shapes of any other color
 
 
 def paint(random: np.random.Generator, size: tuple[int, int], objects: list[PlacedShape]) -> np.ndarray:
@@ -24,8 +28,8 @@ def paint(random: np.random.Generator, size: tuple[int, int], objects: list[Plac
 def _background(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:  # float32 [h, w, 3]
     """Soft noise around a muted color, under half of the images with stripes or checks."""
     cells = int(random.integers(2, 7))
-    base = _color(random, saturation=(0.05, 0.5), value=(0.25, 0.95))
-    light, tint = random.normal(0, 1, (cells, cells, 1)), random.normal(0, 0.5, (cells, cells, 3))
+    base = _color(random, saturation=(0.0, 0.25), value=(0.25, 0.95))
+    light, tint = random.normal(0, 1, (cells, cells, 1)), random.normal(0, 0.3, (cells, cells, 3))
     coarse = base + random.uniform(8, 32) * (light + tint)
     small = Image.fromarray(coarse.clip(0, 255).astype(np.uint8))
     canvas = np.asarray(small.resize((size[1], size[0]), Image.Resampling.BICUBIC), np.float32).copy()
@@ -50,7 +54,7 @@ def _distract(random: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     draw = ImageDraw.Draw(picture)
     height, width = canvas.shape[:2]
     for _ in range(int(random.integers(0, 7))):
-        color = tuple(int(value) for value in _color(random, saturation=(0.0, 0.8), value=(0.2, 1.0)))
+        color = tuple(int(value) for value in _color(random, saturation=(0.0, 0.5), value=(0.2, 1.0)))
         x, y = random.uniform(0, width), random.uniform(0, height)
         kind = int(random.integers(3))
         if kind == 0:
@@ -72,7 +76,7 @@ def _paint_shape(random: np.random.Generator, canvas: np.ndarray, shape: PlacedS
     patch = canvas[top:bottom, left:right]
     mask = _mask(shape, (left, top), (bottom - top, right - left))
     under = (patch * mask[..., None]).sum((0, 1)) / max(float(mask.sum()), 1e-6)
-    color = _contrasting(random, under)
+    color = _contrasting(random, under, _HUES[shape.label - 1])
     patch += mask[..., None] * (_surface(random, color, patch.shape[:2]) - patch)
 
 
@@ -97,15 +101,22 @@ def _surface(random: np.random.Generator, color: np.ndarray, size: tuple[int, in
     return (color * shade[..., None]).clip(0, 255).astype(np.float32)
 
 
-def _contrasting(random: np.random.Generator, under: np.ndarray) -> np.ndarray:
-    """Draws vivid colors until one stands out from what lies under the shape; keeps the best."""
-    colors = np.stack([_color(random, saturation=(0.45, 1.0), value=(0.35, 1.0)) for _ in range(6)])
+def _contrasting(random: np.random.Generator, under: np.ndarray, usual: float) -> np.ndarray:
+    """Draws vivid colors near the usual hue until one stands out from what lies under the shape; keeps the best."""
+    spread = 0.5 if random.uniform() < _ODD_HUES else _HUE_SPREAD
+    vivid = dict(saturation=(0.55, 1.0), value=(0.4, 1.0), hue=(usual - spread, usual + spread))
+    colors = np.stack([_color(random, **vivid) for _ in range(6)])
     distance = np.linalg.norm(colors - under, axis=1)
     return colors[int(np.argmax(distance >= _CONTRAST))] if distance.max() >= _CONTRAST else colors[distance.argmax()]
 
 
 def _color(
-    random: np.random.Generator, *, saturation: tuple[float, float], value: tuple[float, float]
+    random: np.random.Generator,
+    *,
+    saturation: tuple[float, float],
+    value: tuple[float, float],
+    hue: tuple[float, float] = (0.0, 1.0),
 ) -> np.ndarray:  # [3] in [0, 255]
-    hue = random.uniform(0, 1)
-    return 255 * np.array(colorsys.hsv_to_rgb(hue, random.uniform(*saturation), random.uniform(*value)))
+    return 255 * np.array(
+        colorsys.hsv_to_rgb(random.uniform(*hue) % 1, random.uniform(*saturation), random.uniform(*value))
+    )

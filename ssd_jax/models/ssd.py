@@ -118,6 +118,8 @@ def build(
         raise ValueError(f"backbone: expected one of {sorted(BACKBONES)}, got {backbone!r}")
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype: expected 'float32' or 'bfloat16', got {dtype!r}")
+    if len(image_size) != 2 or min(image_size) < 1:
+        raise ValueError(f"image_size: expected (height, width) in pixels, got {image_size}")
     if num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, background and one class, got {num_classes}")
     options = layers.LayerOptions(batch_norm, axis_name, jnp.dtype(dtype))
@@ -199,6 +201,13 @@ def _levels(
     if not steps:
         steps = [(image_size[0] / rows, image_size[1] / columns) for rows, columns in grids]
     pairs = [step if isinstance(step, Sequence) else (step, step) for step in steps]
+    for grid, pair in zip(grids, pairs, strict=True):
+        for cells, step, side in zip(grid, pair, image_size, strict=True):
+            if (cells - 0.5) * step > side + step / 2:  # the original's own reach that far, not farther
+                raise ValueError(
+                    f"steps: {step:g} pixels carry the {cells} cells of a map beyond an image of {side} pixels; "
+                    "give the steps of this image size, or () for image size / map size"
+                )
     return tuple(
         priors.PriorLevel(grid, (float(y), float(x)), boxes)
         for grid, (y, x), boxes in zip(grids, pairs, shapes, strict=True)

@@ -10,9 +10,11 @@ import numpy as np
 
 from ssd_jax.errors import InputError
 
+LOG = logging.getLogger("ssd_jax.weights")
 MISSING_WEIGHTS = (
-    "config.init.weights: this recipe starts from ImageNet VGG-16 weights (fc6 and fc7 reduced) and none are given; "
-    "point to them with --config.init.weights=FILE.npz, or train from random weights with --config.init.required=False"
+    "config.init.weights: this recipe starts from ImageNet VGG-16 weights (fc6, fc7 reduced), and none are given; "
+    "make FILE.npz as docs/weights.md describes and point to it with --config.init.weights=FILE.npz, "
+    "or train from random weights with --config.init.required=False"
 )
 
 
@@ -42,12 +44,13 @@ def initialize(params: Any, *, weights: str = "", required: bool = False) -> Any
       required: whether to refuse to start without.
 
     Raises:
-      InputError: if weights are required and absent, unreadable, name a parameter that the network
-        lacks, or differ from it in shape.
+      InputError: if weights are required and absent or incomplete, unreadable, name a parameter
+        that the network lacks, or differ from it in shape.
     """
     if not weights:
         if required:
             raise InputError(MISSING_WEIGHTS)
+        LOG.warning("no initial weights: the whole network starts from random values (He initialization of its base)")
         return params
     arrays = read_npz(weights)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
@@ -60,6 +63,11 @@ def initialize(params: Any, *, weights: str = "", required: bool = False) -> Any
     for name, array in arrays.items():
         if array.shape != named[name].shape:
             raise InputError(f"{weights}: {name}: expected shape {named[name].shape}, got {array.shape}")
-    logging.getLogger("ssd_jax").info("%s: read %d of %d parameter arrays", weights, len(arrays), len(named))
+    absent = [name for name in named if name.startswith("backbone/") and name not in arrays]
+    if required and absent:
+        raise InputError(
+            f"{weights}: expected every array of the backbone, got none for {len(absent)}: {absent[0]} ..."
+        )
+    LOG.info("%s: read %d of %d parameter arrays", weights, len(arrays), len(named))
     values = [np.asarray(arrays.get(name, leaf), np.float32) for name, leaf in named.items()]
     return jax.tree.unflatten(structure, values)

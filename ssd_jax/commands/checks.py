@@ -1,0 +1,87 @@
+"""What would otherwise fail hours into a run is looked at before its first step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ssd_jax import recipe as recipes
+from ssd_jax import weights
+from ssd_jax.errors import InputError
+from ssd_jax.types import Batch
+
+METRICS = ("11point", "area")
+POSITIVE = {
+    "train": ("batch_size", "num_steps", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints"),
+    "evaluate": ("batch_size",),
+}
+
+
+def check_inputs(recipe: recipes.Recipe) -> None:
+    """Refuses to start if the recipe needs data or weights that nobody pointed to, naming all at once."""
+    missing = []
+    if recipe["data"]["kind"] != "shapes" and not recipe["data"]["root"]:
+        missing.append(
+            "config.data.root: no images are given; point to a folder in VOC layout "
+            "(VOCdevkit with VOC2007 and VOC2012, from host.robots.ox.ac.uk/pascal/VOC) with --config.data.root=DIR"
+        )
+    if recipe["init"]["required"] and not recipe["init"]["weights"]:
+        missing.append(weights.MISSING_WEIGHTS)
+    if missing:
+        raise InputError("; and ".join(missing))
+
+
+def check_settings(recipe: recipes.Recipe) -> None:
+    """Refuses settings of the loop that are out of range or do not fit the devices."""
+    for section, keys in POSITIVE.items():
+        for key in keys:
+            if recipe[section][key] < 1:
+                raise InputError(f"config.{section}.{key}: expected at least 1, got {recipe[section][key]}")
+        batch_size, devices = recipe[section]["batch_size"], jax.device_count()
+        if batch_size % devices:
+            raise InputError(
+                f"config.{section}.batch_size: expected a multiple of the {devices} devices, got {batch_size}"
+            )
+    if recipe["evaluate"]["metric"] not in METRICS:
+        raise InputError(
+            f"config.evaluate.metric: expected one of {', '.join(METRICS)}, got {recipe['evaluate']['metric']!r}"
+        )
+
+
+def check_ground_truth(source: Any, truth: Any) -> None:
+    """Refuses to evaluate on a source without any object that counts."""
+    if not any((~entry.ignored).any() for entry in truth):
+        raise InputError(f"config.data.eval_split: expected annotated objects, found none in {source.name}")
+
+
+def abstract_batch(recipe: recipes.Recipe, rows: int, max_boxes: int) -> Batch:
+    """Returns the shapes of a batch."""
+    spec = jax.ShapeDtypeStruct
+    return Batch(
+        canvas=spec((rows, *recipe["loader"]["canvas"], 3), jnp.uint8),
+        size=spec((rows, 2), jnp.int32),
+        boxes=spec((rows, max_boxes, 4), jnp.float32),
+        labels=spec((rows, max_boxes), jnp.int32),
+        ignored=spec((rows, max_boxes), jnp.bool_),
+        index=spec((rows,), jnp.uint32),
+        epoch=spec((rows,), jnp.uint32),
+    )
+
+
+def check_step(step: Callable, first: Any, batch: Batch, sections: str) -> None:
+    """Traces a step, so that a wrong option of the sections it splats is said before anything runs.
+
+    Args:
+      step: the mapped step.
+      first: its first argument.
+      batch: of :func:`abstract_batch`.
+      sections: for the message, such as "augment, match".
+
+    Raises:
+      InputError: if an option is unknown or out of range.
+    """
+    try:
+        jax.eval_shape(step, first, batch)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"config.({sections}): {str(error).splitlines()[0]}") from error
