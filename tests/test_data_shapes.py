@@ -18,16 +18,16 @@ def shapes(split="train", **options):
 SOURCE = shapes(image_size=(96, 128), length=60)
 EXAMPLES = [SOURCE[index] for index in range(60)]
 
-FROZEN_LABELS = [6, 2, 5, 2, 2, 1]
+FROZEN_LABELS = [6, 2, 2, 4, 5, 6]
 FROZEN_BOXES = [
-    [0.2905605, 0.8413222, 0.4201798, 0.9849861],
-    [0.519136, 0.7020949, 0.7852904, 0.9237176],
-    [0.4939158, 0.5096566, 0.7952983, 0.8135331],
-    [0.7759017, 0.4884102, 0.8791512, 0.5828629],
-    [0.3801069, 0.0086914, 0.853228, 0.5072979],
-    [0.1038044, 0.4671055, 0.4748772, 0.8175507],
+    [0.254597, 0.724014, 0.491945, 0.98708],
+    [0.384927, 0.559602, 0.840798, 0.939199],
+    [0.726994, 0.460521, 0.886769, 0.606682],
+    [0.392583, 0.447926, 0.661774, 0.671596],
+    [0.21303, 0.027323, 0.409314, 0.219029],
+    [0.601075, 0.028274, 0.950078, 0.34818],
 ]
-FROZEN_MEANS = [69.4, 56.06, 81.83]
+FROZEN_MEANS = [78.3, 71.7, 89.2]
 
 
 def test_contract():
@@ -81,14 +81,14 @@ def test_boxes_are_tight_around_what_is_painted():
             np.testing.assert_allclose(painted, shape.box, atol=1.5)
 
 
-def test_at_least_half_of_each_object_is_visible():
+def test_most_of_each_object_is_visible():
     for index in range(40):
         placed = place_objects(np.random.default_rng(index), (160, 160))
         masks = [_mask(shape, (0, 0), (160, 160)) for shape in placed]
         for position, mask in enumerate(masks):
             visible = mask * np.prod([1 - other for other in masks[position + 1 :]], axis=0)
-            # The layout judges at up to 14 x 14 points a shape: a few points of a thin one may err.
-            assert visible.sum() >= 0.4 * mask.sum()
+            # The layout asks for 0.8, judged at up to 14 x 14 points a shape: a few points of a thin one may err.
+            assert visible.sum() >= 0.7 * mask.sum()
 
 
 def test_coverage_by_hand():

@@ -16,7 +16,7 @@ class ShapesSource:
 
     Seven classes, with two pairs of look-alikes: circle and ring, square and diamond. Sizes,
     colors, shading and the background vary; lines and specks distract. Objects may overlap, but
-    at least half of each can be seen. Example ``i`` is a function of (seed, split, i): boxes and
+    at least four fifths of each can be seen. Example ``i`` is a function of (seed, split, i): boxes and
     labels are the same everywhere, pixels up to the rounding of the Pillow version.
     """
 
