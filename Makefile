@@ -12,7 +12,7 @@ READY := $(VENV)/.installed
 PIP := $(RUN) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-clean test slow check format clean
+.PHONY: help install demo demo-clean test slow check format bench clean
 # A target whose recipe fails or is interrupted is deleted, so no half-finished installation passes for a finished one.
 .DELETE_ON_ERROR:
 
@@ -23,6 +23,7 @@ help:
 	@echo "make slow        run the tests that take long"
 	@echo "make check       lint, formatting and types"
 	@echo "make format      mend what lint and formatting can mend"
+	@echo "make bench       time the network, a training step and detection on this machine"
 	@echo "make install     only create $(VENV) and install into it"
 	@echo "make clean       delete caches and build products; runs/ and environments stay"
 	@echo "PYTHON=python3.13 with any of them selects another interpreter"
@@ -44,7 +45,12 @@ demo: $(READY)
 	$(RUN) train.py --config=configs/ssd_demo.py --workdir=runs/demo
 	$(RUN) evaluate.py --ckpt=runs/demo
 
-demo-clean:
+demo-bench: $(READY)
+	$(RUN) benchmarks/forward.py
+	$(RUN) benchmarks/train_step.py
+	$(RUN) benchmarks/detect.py
+
+clean:
 	rm -rf runs/demo
 
 test: $(READY)
@@ -61,6 +67,11 @@ check: $(READY)
 format: $(READY)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+bench: $(READY)
+	$(RUN) benchmarks/forward.py
+	$(RUN) benchmarks/train_step.py
+	$(RUN) benchmarks/detect.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

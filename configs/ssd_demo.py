@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     )
     config.init.required = False
     # A short training cannot afford the full strength.
-    config.augment.update(expand_probability=0.25, expand_max=2.0, crop_probability=0.5, hue=6.0)
+    config.augment.update(expand_probability=0.05, expand_max=2.0, crop_probability=0.1, hue=6.0)
     config.optimizer.update(
         algorithm="adamw",
         learning_rate=2e-3,
@@ -39,5 +39,5 @@ def get_config() -> ConfigDict:
         bias_multiplier=1.0,
         clip_norm=10.0,
     )
-    config.train.update(batch_size=16, num_steps=900, evaluate_every=450, checkpoint_every=200, log_every=20)
+    config.train.update(batch_size=16, num_steps=850, evaluate_every=850, checkpoint_every=250, log_every=50)
     return config
