@@ -5,7 +5,7 @@
 The folder holds JPEGImages/, Annotations/ and ImageSets/Main/{train,val}.txt; classes are found in
 the annotations. The default boxes are the smaller ones of COCO's SSD300, so that small objects are
 reached. ``--config=configs/ssd300_custom.py:cpu`` is a quarter as wide and trains in half an hour on
-two CPU cores. Measured here: docs/data.md, "A first run on real images".
+two CPU cores. Measured: docs/data.md, "A first run on real images".
 """
 
 from ml_collections import ConfigDict

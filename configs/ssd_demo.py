@@ -3,7 +3,7 @@
     make demo
     python train.py --config=configs/ssd_demo.py --workdir=runs/demo
 
-Measured here: see README.md, "Demo".
+Measured: README.md, "Demo".
 """
 
 from ml_collections import ConfigDict
