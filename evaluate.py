@@ -31,9 +31,10 @@ def define_config(argv: Sequence[str]) -> None:
     flags.DEFINE_integer("step", None, "", flag_values=chosen)
     chosen(argv, known_only=True)
     if chosen.ckpt is not None:
+        from ssd_jax import recipe as recipes
         from ssd_jax.commands import options, setup
 
-        config = ConfigDict(setup.checkpoint_config(chosen.ckpt, chosen.step))
+        config = ConfigDict(recipes.plain(setup.checkpoint_config(chosen.ckpt, chosen.step)))
         options.define_config_dict("config", config, argv)
 
 
@@ -47,6 +48,7 @@ def main(_) -> int:
     cli.warn_if_gpu_is_idle()
     recipe = recipes.plain(FLAGS.config)
     checks.check_settings(recipe)
+    output = setup.open_workdir(FLAGS.output or str(Path(FLAGS.ckpt) / "evaluation"), option="--output")
     network, variables, step, choice = setup.restore_run(FLAGS.ckpt, FLAGS.step, recipe)
     source = setup.open_source(recipe, "eval", network.class_names)
     print(f"evaluating step {step} ({choice}) of {FLAGS.ckpt} on {len(source):,} images ({source.name})", flush=True)
@@ -57,7 +59,6 @@ def main(_) -> int:
     coco_result = coco.evaluate(detections, truth, class_names=network.class_names)
     print(f"\n{voc.as_table(voc_result)}\n\n{coco.as_table(coco_result)}\n")
 
-    output = setup.open_workdir(FLAGS.output or str(Path(FLAGS.ckpt) / "evaluation"))
     metrics = {"step": step, "data": source.name, "voc": voc.as_dict(voc_result), "coco": coco.as_dict(coco_result)}
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(f"metrics:    {output / 'metrics.json'}")

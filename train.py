@@ -5,6 +5,9 @@ python train.py --config=... --summary      prints the network's layers and defa
 python train.py --config=... --dry_run      runs one step: memory, time, estimate of the whole run
 """
 
+import contextlib
+import shlex
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -37,6 +40,7 @@ def main(_) -> int:
     checks.check_settings(recipe)
     workdir = None if FLAGS.dry_run else setup.open_workdir(FLAGS.workdir)
     source = setup.open_source(recipe, "train")
+    checks.check_objects(source)
     eval_source = setup.open_source(recipe, "eval", source.class_names)
     network = setup.build_network(recipe, source.class_names)
     state = setup.initial_state(recipe, network)
@@ -50,10 +54,10 @@ def main(_) -> int:
     total = settings["num_steps"]
     evaluate = setup.make_evaluator(recipe, network, eval_source)
     description = setup.run_description(recipe, source)
-    with checkpoint.open_manager(workdir, keep=settings["keep_checkpoints"]) as manager:
+    with StopSignal() as stop, checkpoint.open_manager(workdir, keep=settings["keep_checkpoints"]) as manager:
         state, start = setup.resume(manager, state, description, network.mesh)
         print(f"resuming after step {start} of {total}" if start else f"starting in {workdir}", flush=True)
-        batches = setup.train_batches(recipe, source, start)
+        stream = setup.train_batches(recipe, source, start)
         progress = Progress(
             workdir,
             start=start,
@@ -62,7 +66,7 @@ def main(_) -> int:
             batch_size=settings["batch_size"],
             name_of=lambda index: source[index].id,
         )
-        with progress, StopSignal() as stop:
+        with contextlib.closing(stream) as batches, progress:
             step = start
             for step in range(start + 1, total + 1):
                 batch = progress.timed(batches)
@@ -70,22 +74,22 @@ def main(_) -> int:
                 progress.step(step, batch, metrics)
 
                 scores = None
-                if step % settings["evaluate_every"] == 0 or step == total:
+                if (step % settings["evaluate_every"] == 0 or step == total) and not stop.requested:
                     progress.check()
                     result = evaluate(training.evaluated_variables(state))[-1]
                     scores = describe.report_scores(progress, recipe, step, result)
                 if scores or step % settings["checkpoint_every"] == 0 or stop.requested:
                     progress.check()
+                    stop.saving = stop.requested
                     checkpoint.save(manager, step, state, description, metrics=scores)
                     progress.restart_clock()
                 if stop.requested:
                     break
             progress.check()
-    batches.close()
-    if step < total:
-        print(f"\nstopped after step {step}; saved in {workdir}. The same command goes on from there.")
+    if stop.requested:
+        print(f"stopped after step {step}; saved in {workdir}. The same command goes on from there.")
         return cli.INTERRUPTED
-    print(f"trained to step {total}; next: python evaluate.py --ckpt={workdir}")
+    print(f"trained to step {step}; next: python evaluate.py --ckpt={shlex.quote(str(workdir))}")
     return 0
 
 

@@ -4,6 +4,7 @@ A run's folder holds ``checkpoints/STEP``: the arrays of the training state and,
 document with all that is needed to use them (configuration, class names, versions).
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,13 @@ def open_manager(workdir: str | Path, *, keep: int = 2) -> ocp.CheckpointManager
     options = ocp.CheckpointManagerOptions(
         preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(keep), best]),
         best_fn=lambda metrics: metrics[METRIC],
-        cleanup_tmp_directories=True,
         create=True,
     )
-    return _manager((Path(workdir) / "checkpoints").absolute(), options)
+    folder = (Path(workdir) / "checkpoints").absolute()
+    # What a killed save left behind; Orbax's own clean-up runs in a thread that nothing waits for.
+    for unfinished in folder.glob("*.orbax-checkpoint-tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return _manager(folder, options)
 
 
 def open_existing(workdir: str | Path) -> ocp.CheckpointManager:
@@ -75,7 +79,17 @@ def save(
       state: the arrays.
       meta: JSON-compatible description of the run.
       metrics: ``{"map": ...}`` if the state was evaluated.
+
+    Raises:
+      InputError: if the disk is too full; earlier checkpoints stay as they are.
     """
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(manager.directory).free
+    if free < 1.1 * needed:
+        raise InputError(
+            f"{manager.directory}: expected {needed / 2**20:.0f} MiB free on the disk for checkpoint {step}, "
+            f"found {free / 2**20:.0f} MiB; the newest complete checkpoint is {latest(manager)}"
+        )
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(dict(meta)))
     if not manager.save(step, args=items, metrics=metrics and dict(metrics), force=True):
         raise RuntimeError(f"checkpoint {step} was not written: a newer one exists in {manager.directory}")
@@ -103,9 +117,10 @@ def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
       InputError: if there is no such document.
     """
     try:
-        return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        return {key: meta[key] for key in ("config", "class_names", *meta)}
     except (KeyError, ValueError, OSError) as error:
-        raise InputError(f"{manager.directory}/{step}: expected a checkpoint of ssd_jax, cannot read it") from error
+        raise _damaged(manager, step) from error
 
 
 def restore(manager: ocp.CheckpointManager, step: int, like: Any, mesh: Mesh) -> Any:
@@ -122,7 +137,7 @@ def restore(manager: ocp.CheckpointManager, step: int, like: Any, mesh: Mesh) ->
     """
     _check_fit(manager, step, _stored(manager, step), like)
     target = _on_every_device(like, mesh)
-    return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    return _read_state(manager, step, target)
 
 
 def restore_variables(manager: ocp.CheckpointManager, step: int, like: Any, mesh: Mesh) -> Any:
@@ -142,7 +157,7 @@ def restore_variables(manager: ocp.CheckpointManager, step: int, like: Any, mesh
     model_state = {name: tree for name, tree in like.items() if name != "params"}
     _check_fit(manager, step, {**stored["model_state"], "params": stored["params"]}, like)
     target = _on_every_device(stored, mesh)
-    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    state = _read_state(manager, step, target)
     params = state["params"] if state.get("ema") is None else state["ema"]
     return {"params": params, **{name: state["model_state"][name] for name in model_state}}
 
@@ -152,7 +167,20 @@ def _stored(manager: ocp.CheckpointManager, step: int) -> Any:
     try:
         return dict(manager.item_metadata(step)["state"].tree)
     except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise InputError(f"{manager.directory}/{step}: expected a checkpoint of ssd_jax, cannot read it") from error
+        raise _damaged(manager, step) from error
+
+
+def _read_state(manager: ocp.CheckpointManager, step: int, target: Any) -> Any:
+    try:
+        return manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    except (KeyError, ValueError, OSError) as error:
+        raise _damaged(manager, step) from error
+
+
+def _damaged(manager: ocp.CheckpointManager, step: int) -> InputError:
+    others = [other for other in steps(manager) if other != step]
+    hint = f"; delete that folder to go on from step {others[-1]}" if others else ""
+    return InputError(f"{manager.directory}/{step}: expected a checkpoint of ssd_jax, cannot read it{hint}")
 
 
 def _on_every_device(like: Any, mesh: Mesh) -> Any:

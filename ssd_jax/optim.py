@@ -37,6 +37,8 @@ def make_schedule(
       warmup_steps: updates of linear warm-up from ``warmup_factor * learning_rate``; the paper has none.
       warmup_factor: share of the rate at which the warm-up starts.
     """
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
     if schedule == "steps":
         if list(boundaries) != sorted(set(boundaries)):
             raise ValueError(f"boundaries: expected strictly increasing steps, got {tuple(boundaries)}")

@@ -101,7 +101,13 @@ def detect(
 
     Returns:
       Detections with K = max_detections rows, best first; empty slots are zeros.
+
+    Raises:
+      ValueError: if ``pre_nms_top_k`` or ``max_detections`` is below 1.
     """
+    for name, value in {"pre_nms_top_k": pre_nms_top_k, "max_detections": max_detections}.items():
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
     probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     boxes = box_ops.decode(offsets.astype(jnp.float32), priors, variances=variances)
     finite = jnp.isfinite(boxes).all(axis=-1)

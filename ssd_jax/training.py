@@ -122,7 +122,7 @@ def make_train_step(
         updated = TrainState(state.step + 1, params, model_state, opt_state, ema)
 
         gradient_norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(optax.tree.norm(updates))
         matched = jnp.maximum(counts.positives, 1)
         metrics = StepMetrics(
             loss=loss,

@@ -43,10 +43,23 @@ def check_settings(recipe: recipes.Recipe) -> None:
             raise InputError(
                 f"config.{section}.batch_size: expected a multiple of the {devices} devices, got {batch_size}"
             )
+    if not 0 <= recipe["train"]["ema_decay"] < 1:
+        raise InputError(f"config.train.ema_decay: expected a number in [0, 1), got {recipe['train']['ema_decay']}")
+    if recipe["train"]["seed"] < 0:
+        raise InputError(f"config.train.seed: expected 0 or more, got {recipe['train']['seed']}")
+    canvas = recipe["loader"]["canvas"]
+    if len(canvas) != 2 or min(canvas) < 1:
+        raise InputError(f"config.loader.canvas: expected (height, width) in pixels, got {canvas}")
     if recipe["evaluate"]["metric"] not in METRICS:
         raise InputError(
             f"config.evaluate.metric: expected one of {', '.join(METRICS)}, got {recipe['evaluate']['metric']!r}"
         )
+
+
+def check_objects(source: Any) -> None:
+    """Refuses to train on a source without any object."""
+    if not source.max_boxes:
+        raise InputError(f"config.data.train_split: expected annotated objects, found none in {source.name}")
 
 
 def check_ground_truth(source: Any, truth: Any) -> None:

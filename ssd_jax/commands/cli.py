@@ -68,8 +68,15 @@ def warn_if_gpu_is_idle() -> None:
     """Warns on stderr when an NVIDIA GPU is present but JAX computes on the CPU."""
     import jax  # here, because it takes a second that a wrong option need not wait for
 
+    try:
+        backend = jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(
+            f"JAX_PLATFORMS={wanted}: JAX finds no such device; unset it, or install the CUDA build of JAX"
+        ) from error
     message = idle_gpu_message(
-        backend=jax.default_backend(),
+        backend=backend,
         wanted_platforms=getattr(jax.config, "jax_platforms", None),
         gpu_present=nvidia_gpu_present(os.environ),
     )

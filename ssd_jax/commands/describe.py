@@ -1,5 +1,6 @@
 """The texts that train.py prints: what is about to run, what it costs, how it scores."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,8 +51,8 @@ def start_summary(
         f"(the paper: {PAPER_RATE:g} at batch {PAPER_BATCH}; it is never rescaled for you)",
     }
     lines = [f"{key:>15}  {value}" for key, value in rows.items()]
-    for part in (source, eval_source):
-        lines += [f"{'data':>15}  {line}" for line in part.problems.lines()]
+    for name, part in (("train data", source), ("eval data", eval_source)):
+        lines += [f"{name:>15}  {line}" for line in part.problems.lines()]
     return "\n".join(lines)
 
 
@@ -59,9 +60,9 @@ def dry_run(
     recipe: recipes.Recipe, network: setup.Network, state: training.TrainState, source: Any, train_step: Callable
 ) -> str:
     """Runs the step twice and returns its memory, time and an estimate of the whole run."""
-    batches = setup.train_batches(recipe, source, 0)
     begin = time.perf_counter()
-    batch = parallel.split(next(batches), network.mesh)
+    with contextlib.closing(setup.train_batches(recipe, source, 0)) as batches:
+        batch = parallel.split(next(batches), network.mesh)
     loaded = time.perf_counter()
     compiled = train_step.lower(state, batch).compile()
     built = time.perf_counter()
@@ -70,7 +71,6 @@ def dry_run(
     first = time.perf_counter()
     state, metrics = jax.block_until_ready(compiled(state, batch))
     seconds = time.perf_counter() - first
-    batches.close()
     hours = seconds * recipe["train"]["num_steps"] / 3600
     rate = recipe["train"]["batch_size"] / seconds
     gib = (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**30

@@ -1,16 +1,20 @@
 """Stopping a loop at the end of a step instead of in its middle."""
 
+import os
 import signal
 from types import FrameType
 
 
 class StopSignal:
-    """Within ``with``, Ctrl-C and SIGTERM only set ``requested``; a second one interrupts at once."""
+    """Within ``with``, Ctrl-C and SIGTERM only set ``requested``; a second one interrupts at once.
+
+    While ``saving`` is set, not even a second one does: what is half written would be lost.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.saving = False
         self._previous: dict = {}
 
     def __enter__(self) -> "StopSignal":
@@ -23,6 +27,9 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self.saving:
             raise KeyboardInterrupt
+        if not self.requested:
+            # Not print: the signal may come in the middle of one.
+            os.write(2, b"\nstopping after this step and saving; once more to stop without saving\n")
         self.requested = True

@@ -10,7 +10,7 @@ from PIL import Image
 from ssd_jax import data, visualize
 from ssd_jax.types import ImageDetections, ImageGroundTruth
 
-SCORE = 0.5  # detections below it are not drawn
+SCORE = 0.4  # detections below it are not drawn
 
 
 def save_detection_sheet(

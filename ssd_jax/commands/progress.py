@@ -122,10 +122,16 @@ def non_finite_message(step: int, batch: Batch, metrics: StepMetrics, name_of: C
     """Returns the sentence on a step whose loss or gradient is not finite."""
     losses = np.concatenate([np.asarray(part.data) for part in _shards(metrics.image_loss)])
     bad = [name_of(int(i)) for i in np.asarray(batch.index)[~np.isfinite(losses)]]
-    what = f"images {', '.join(bad)}" if bad else "no single image: the gradient overflowed"
+    if not bad:
+        what = "in no single image, but in the gradient or the update"
+    elif len(bad) == len(losses):
+        what = f"in every image of the batch ({', '.join(bad[:4])} ...), so the parameters are the likely cause"
+    else:
+        what = f"in the images {', '.join(bad)}"
     return (
-        f"step {step}: the loss is not finite ({float(metrics.loss)}); caused by {what}. The parameters are unchanged; "
-        "a lower config.optimizer.learning_rate, a warm-up or config.optimizer.clip_norm usually helps"
+        f"step {step}: the loss, gradient or update is not finite (loss {float(metrics.loss)}), {what}; "
+        "this update was not made. A lower config.optimizer.learning_rate, a warm-up or config.optimizer.clip_norm "
+        "usually helps"
     )
 
 

@@ -106,13 +106,14 @@ def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Cal
     checks.check_ground_truth(source, truth)
 
     def evaluate(variables: Any) -> tuple[list[ImageDetections], list[ImageGroundTruth], voc.VocResult]:
-        batches = data.make_eval_loader(
+        stream = data.make_eval_loader(
             source,
             batch_size=recipe["evaluate"]["batch_size"],
             canvas=recipe["loader"]["canvas"],
             num_threads=recipe["loader"]["num_threads"],
         )
-        detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)
+        with contextlib.closing(stream) as batches:
+            detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)
         return detections, truth, voc.evaluate(detections, truth, class_names=network.class_names)
 
     return evaluate
@@ -123,21 +124,21 @@ def headline(recipe: recipes.Recipe, result: voc.VocResult) -> float:
     return float({"11point": result.map_11point, "area": result.map_area}[recipe["evaluate"]["metric"]])
 
 
-def open_workdir(workdir: str | None) -> Path:
-    """Creates the folder of a run.
+def open_workdir(workdir: str | None, *, option: str = "--workdir") -> Path:
+    """Creates the folder that an option names.
 
     Raises:
       InputError: if it is not given, not a folder or not writable.
     """
     if not workdir:
-        raise InputError("--workdir: expected the folder of the run (created if absent, resumed if it holds one)")
+        raise InputError(f"{option}: expected the folder of the run (created if absent, resumed if it holds one)")
     path = Path(workdir)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise InputError(f"--workdir: cannot write to {path}: {error.strerror}") from error
+        raise InputError(f"{option}: expected a folder to write to, cannot use {path}: {error.strerror}") from error
 
 
 def padded_boxes(recipe: recipes.Recipe, source: Any) -> int:

@@ -120,6 +120,8 @@ def build(
         raise ValueError(f"dtype: expected 'float32' or 'bfloat16', got {dtype!r}")
     if len(image_size) != 2 or min(image_size) < 1:
         raise ValueError(f"image_size: expected (height, width) in pixels, got {image_size}")
+    if not width_multiplier > 0:
+        raise ValueError(f"width_multiplier: expected a positive factor, got {width_multiplier}")
     if num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, background and one class, got {num_classes}")
     options = layers.LayerOptions(batch_norm, axis_name, jnp.dtype(dtype))
