@@ -119,16 +119,13 @@ def test_shapes_stand_out_from_what_lies_under_them():
         assert np.linalg.norm(change) > 50  # colors are at least 90 apart if the draw has one; shading takes some
 
 
-def test_shuffled_labels_keep_the_pictures_and_lose_the_classes():
+def test_shuffled_labels_keep_the_pictures_and_exchange_their_objects():
     control = shapes(image_size=(96, 128), length=60, shuffle_labels=True)
-    drawn = [control[index] for index in range(60)]
-    for example, original in zip(drawn, EXAMPLES, strict=True):
+    for index, original in enumerate(EXAMPLES):
+        example, other = control[index], EXAMPLES[(index + 30) % 60]
         np.testing.assert_array_equal(example.image, original.image)
-        np.testing.assert_array_equal(example.boxes, original.boxes)
-    labels, wanted = (np.concatenate([example.labels for example in group]) for group in (drawn, EXAMPLES))
-    assert labels.min() >= 1 and labels.max() <= 7
-    assert (labels == wanted).mean() < 0.25  # chance is 1 in 7; 0.25 is 4.5 standard deviations above, of 260 draws
-    np.testing.assert_array_equal(control[5].labels, drawn[5].labels)
+        np.testing.assert_array_equal(example.boxes, other.boxes)
+        np.testing.assert_array_equal(example.labels, other.labels)
 
 
 @pytest.mark.parametrize(

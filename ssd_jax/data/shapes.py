@@ -40,8 +40,8 @@ class ShapesSource:
           image_size: (height, width) in pixels, at least 32 each.
           length: number of images; 0: 4000 of "train", 200 of "test".
           seed: of everything.
-          shuffle_labels: gives each object a random class instead of its own: a control, on which
-            a detector must not do better than chance.
+          shuffle_labels: gives each picture the objects of another one: a control, from which a
+            detector must not learn anything.
         """
         names = (BACKGROUND, *NAMES)
         if split not in SPLITS:
@@ -73,18 +73,18 @@ class ShapesSource:
         return self._rendered[index]
 
     def _render(self, index: int) -> Example:
-        layout, colors, labels = (self._random(index, purpose) for purpose in range(3))
-        objects = place_objects(layout, self._size)
-        image = paint(colors, self._size, objects)
+        objects = place_objects(self._random(index, 0), self._size)
+        image = paint(self._random(index, 1), self._size, objects)
+        if self._shuffle:
+            other = (index + self._length // 2) % self._length
+            objects = place_objects(self._random(other, 0), self._size)
         height, width = self._size
         boxes = np.array([item.box for item in objects]) / [width, height, width, height]
         classes = np.array([item.label for item in objects], np.int32)
-        if self._shuffle:
-            classes = labels.integers(1, len(self.class_names), len(objects)).astype(np.int32)
         none = np.zeros(len(objects), bool)
         return Example(image, self._size, boxes.astype(np.float32), classes, none, none, f"{self._split}_{index:06d}")
 
     def _random(self, index: int, purpose: int) -> np.random.Generator:
-        # One stream each for places, colors and labels: no choice of pixels can move a box.
+        # One stream each for places and colors: no choice of pixels can move a box.
         key = [self._seed, list(SPLITS).index(self._split), index, purpose]
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
