@@ -117,7 +117,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_step_that_is_not_finite_names_itself_and_its_images(tmp_path):
+def test_a_step_that_is_not_finite_ends_the_run_and_names_itself(tmp_path):
     result = run(
         "train.py",
         *TINY,
@@ -125,7 +125,7 @@ def test_a_step_that_is_not_finite_names_itself_and_its_images(tmp_path):
         "--config.optimizer.learning_rate=1e30",
         "--config.optimizer.warmup_steps=0",
     )
-    assert_one_sentence(result, "not finite", "step ", "train_0000", "learning_rate")
+    assert_one_sentence(result, "not finite", "step ", "learning_rate")
 
 
 def test_bad_input_is_one_sentence(workdir, tmp_path):
