@@ -25,8 +25,9 @@ def test_colors_equal_opencv_scalar_code():
     colors = np.asarray(jax.jit(jax.vmap(distort))(images, draws))
     each = [jax.tree.map(lambda leaf: np.asarray(leaf[i]), draws) for i in range(32)]  # noqa: B023
     expected = [reference.distort(image, drawn, narrow=True) for image, drawn in zip(images, each, strict=True)]
-    # The compiler's order of operations decides ties; a hue that a tie moved shows in dark colors only.
-    assert np.mean(colors != np.array(expected)) < 1e-3
+    # The compiler's order of operations decides ties, and a hue that a tie moved shows in dark colors only: 0.3 levels
+    # of 1000 with jax 0.10.2, 1.1 with 0.12.0. A wrong rule moves some per cent of them.
+    assert np.mean(colors != np.array(expected)) < 2e-3
 
 
 @pytest.mark.parametrize("rgb", [(255, 0, 0), (0, 255, 0), (12, 34, 56), (200, 199, 198), (7, 7, 7), (0, 0, 0)])
@@ -42,7 +43,7 @@ def test_hue_saturates_below_and_wraps_above():
     """Caffe's rule. Yellow-green (H 30) less 18 is H 12; red (H 0) less 18 stays H 0; H 175 plus 18 is H 13."""
 
     def shift(rgb, amount):
-        drawn = photometric.DistortionDraws(False, np.array([0, 0, 0, 1], bool), 0.0, 1.0, 1.0, amount)
+        drawn = photometric.DistortionDraws(np.False_, np.array([0, 0, 0, 1], bool), 0.0, 1.0, 1.0, amount)
         moved = photometric.distort(tuple(jnp.float32(level) for level in rgb), drawn)
         return [int(level) for level in photometric.rgb_to_hsv(moved)]
 
