@@ -24,7 +24,6 @@ from ssd_jax import inference, parallel, postprocess
 from ssd_jax.types import ImageDetections
 
 QUESTION = "detect"
-SPARSE = 20  # detections an image
 
 
 def cases(device: str, quick: bool) -> list[Case]:
@@ -40,19 +39,6 @@ def cases(device: str, quick: bool) -> list[Case]:
         for batch in (1, 8)
         for scene in ("sparse", "crowded")
     ]
-
-
-def background_bias(detections: Callable[[float], float]) -> float:
-    """Returns the bias on the background's logits that leaves at most SPARSE detections an image.
-
-    Args:
-      detections: of an image, on average, as a falling function of the bias.
-    """
-    low, high = 0.0, 1e4  # logits of random weights reach some hundreds
-    for _ in range(24):
-        middle = (low + high) / 2
-        low, high = (middle, high) if detections(middle) > SPARSE else (low, middle)
-    return high
 
 
 def with_background_bias(variables: Any, bias: float) -> Any:
@@ -106,7 +92,7 @@ def ours(case: Case) -> Subject:
     def detections(variables: Any) -> float:
         return sum(len(image.labels) for image in detect(variables)) / case.batch
 
-    bias = background_bias(lambda bias: detections(placed(bias))) if case.scene == "sparse" else 0.0
+    bias = subjects.background_bias(lambda bias: detections(placed(bias))) if case.scene == "sparse" else 0.0
     variables = placed(bias)
     return Subject(
         call=lambda: detect(variables),

@@ -12,7 +12,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 import torchvision  # pyright: ignore[reportMissingImports]
 
-from benchmarks import detect, subjects
+from benchmarks import subjects
 from benchmarks.subjects import Case, Subject
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -130,7 +130,7 @@ def detect_images(case: Case) -> Subject:
 
     layers = list(network.head.head.classification_head.module_list)
     before = [layer.bias.detach().clone() for layer in layers]
-    bias = detect.background_bias(detections) if case.scene == "sparse" else 0.0
+    bias = subjects.background_bias(detections) if case.scene == "sparse" else 0.0
     details = {"detections_per_image": detections(bias), "background_bias": bias}
     return Subject(
         call,

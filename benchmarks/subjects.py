@@ -15,6 +15,7 @@ from ssd_jax.models import summary
 from ssd_jax.types import Batch
 
 CLASSES = 21  # VOC and background
+SPARSE = 20  # detections an image
 OBJECTS, SLOTS = 8, 16  # an image; what is left over is padding
 
 # Options of models.build. SSD300's are its defaults; SSD512's are those of configs/ssd512_voc.py, which is not read
@@ -132,3 +133,16 @@ def matrix_tflops(precision: str, *, quick: bool) -> float:
     effort = timing.QUICK if quick else timing.FULL._replace(seconds=0.5)
     result = timing.measure(lambda: product(a, b), jax.block_until_ready, effort=effort)
     return 2 * side**3 / result.median / 1e12
+
+
+def background_bias(detections: Callable[[float], float]) -> float:
+    """Returns the bias on the background's logits that leaves at most SPARSE detections an image.
+
+    Args:
+      detections: of an image, on average, as a falling function of the bias.
+    """
+    low, high = 0.0, 1e4  # logits of random weights reach some hundreds
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (middle, high) if detections(middle) > SPARSE else (low, middle)
+    return high
