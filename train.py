@@ -73,17 +73,17 @@ def main(_) -> int:
                 state, metrics = train_step(state, parallel.split(batch, network.mesh))
                 progress.step(step, batch, metrics)
 
-                scores = None
-                if (step % settings["evaluate_every"] == 0 or step == total) and not stop.requested:
+                scores, stopping = None, stop.requested  # looked at once: a later signal ends the next step, saved
+                if (step % settings["evaluate_every"] == 0 or step == total) and not stopping:
                     progress.check()
                     result = evaluate(training.evaluated_variables(state))[-1]
                     scores = describe.report_scores(progress, recipe, step, result)
-                if scores or step % settings["checkpoint_every"] == 0 or stop.requested:
+                if scores or step % settings["checkpoint_every"] == 0 or stopping:
                     progress.check()
-                    stop.saving = stop.requested
+                    stop.saving = stopping
                     checkpoint.save(manager, step, state, description, metrics=scores)
                     progress.restart_clock()
-                if stop.requested:
+                if stopping:
                     break
             progress.check()
     if stop.requested:
