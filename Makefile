@@ -45,12 +45,7 @@ demo: $(READY)
 	$(RUN) train.py --config=configs/ssd_demo.py --workdir=runs/demo
 	$(RUN) evaluate.py --ckpt=runs/demo
 
-demo-bench: $(READY)
-	$(RUN) benchmarks/forward.py
-	$(RUN) benchmarks/train_step.py
-	$(RUN) benchmarks/detect.py
-
-clean:
+demo-clean:
 	rm -rf runs/demo
 
 test: $(READY)

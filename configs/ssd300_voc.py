@@ -15,13 +15,14 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the recipe."""
     config = ConfigDict()
-    config.data = dict(  # data.make_source; the splits are "[FOLDER/]NAME" joined by "+", below root
+    config.data = dict(  # data.make_source
         kind="voc",
         root="",
         train_split="VOC2007/trainval+VOC2012/trainval",
         eval_split="VOC2007/test",
         class_names=(),  # () = found in the annotations
-        voc=dict(one_based=False, unknown="error"),
+        unknown="error",  # or "drop": objects of other classes
+        voc=dict(one_based=False, annotations="required"),
         shapes=dict(image_size=(128, 128), length=0, seed=0, shuffle_labels=False),
     )
     config.loader = dict(  # data.make_loader

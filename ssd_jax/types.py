@@ -97,3 +97,4 @@ class ImageGroundTruth(NamedTuple):
     boxes: np.ndarray  # [G, 4] float64 xyxy, pixels as annotated
     labels: np.ndarray  # [G] int32, >= 1
     ignored: np.ndarray  # [G] bool: VOC's difficult, COCO's crowd: neither hit nor miss
+    areas: np.ndarray | None = None  # [G] float64, pixels^2, of the objects' masks; None: those of the boxes

@@ -46,6 +46,7 @@ def open_source(recipe: recipes.Recipe, split: str, class_names: tuple[str, ...]
         "root": section["root"],
         "split": section[f"{split}_split"],
         "class_names": class_names or section["class_names"],
+        "unknown": section["unknown"],
         **section.get(section["kind"], {}),  # options of this kind alone
     }
     return recipes.splat("data", data.make_source, options)

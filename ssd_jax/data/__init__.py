@@ -4,11 +4,12 @@ Importing this package imports Pillow but not Grain, which the loaders need only
 """
 
 from ssd_jax.data.decode import ImageError, decode_image
+from ssd_jax.data.formats.voc import VOC_CLASSES
 from ssd_jax.data.loader import make_eval_loader, make_loader, padded_boxes
 from ssd_jax.data.problems import Problems
+from ssd_jax.data.records import RecordSource
 from ssd_jax.data.shapes import ShapesSource
 from ssd_jax.data.sources import Source, ground_truth, make_source
-from ssd_jax.data.voc import VOC_CLASSES, VocSource
 
 __all__ = [
     "VOC_CLASSES",
@@ -16,7 +17,7 @@ __all__ = [
     "Problems",
     "ShapesSource",
     "Source",
-    "VocSource",
+    "RecordSource",
     "decode_image",
     "ground_truth",
     "make_eval_loader",

@@ -1,8 +1,8 @@
-"""Problems found in data: each is counted by kind, and the first files of a kind are kept by name."""
+"""Problems found in data: each is counted by kind and kept with the file's name and, where it helps, its values."""
 
-from collections import Counter
+from typing import NamedTuple
 
-NAMED = 5  # files a kind is illustrated with
+NAMED = 5  # files a kind is illustrated with, in the short report
 
 # kind -> what was found, and what was done about it. The order is the order of the report.
 KINDS = {
@@ -12,9 +12,11 @@ KINDS = {
     "bad_image": "image files that cannot be read: skipped",
     "wrong_size": "images whose shape contradicts the annotation: skipped",
     "duplicate": "images listed more than once: the first is kept",
+    "undecodable": "images with a sound header that cannot be decoded: their places in a batch stay empty",
     "no_size": "annotations without an image size: size read from the image",
     "resized_image": "images that are resized copies of what was annotated: used, boxes scale along",
     "unrotated": "images with an EXIF rotation that the annotation does not follow: left unrotated",
+    "bad_line": "lines that cannot be read: left out",
     "no_box": "objects without a readable name or box: dropped",
     "unknown_class": "objects of a class that is not wanted: dropped",
     "not_finite": "boxes with coordinates that are no numbers: dropped",
@@ -25,33 +27,45 @@ KINDS = {
 }
 
 
+class Problem(NamedTuple):
+    """One thing that is wrong."""
+
+    name: str  # of the file or image
+    detail: str = ""  # what exactly, such as the box or the decoder's words
+
+
 class Problems:
-    """A tally of data problems. ``str(problems)`` is the report, one line a kind; empty if clean."""
+    """A tally of data problems. ``str(problems)`` is the short report, one line a kind; empty if clean."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.named: dict[str, list[str]] = {}
+        self.entries: dict[str, list[Problem]] = {}
 
-    def add(self, kind: str, name: str) -> None:
-        """Counts one problem of a kind listed in ``KINDS`` at the file (or image) called ``name``."""
+    def add(self, kind: str, name: str, detail: str = "") -> None:
+        """Notes one problem of a kind listed in ``KINDS`` at the file (or image) called ``name``."""
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
-        self.counts[kind] += 1
-        names = self.named.setdefault(kind, [])
-        if len(names) < NAMED and name not in names:
-            names.append(name)
+        self.entries.setdefault(kind, []).append(Problem(name, detail))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Returns how many there are of each kind that occurs, in the order of ``KINDS``."""
+        return {kind: len(self.entries[kind]) for kind in KINDS if kind in self.entries}
+
+    @property
+    def named(self) -> dict[str, list[str]]:
+        """Returns the first few files of each kind that occurs, each once."""
+        return {kind: list(dict.fromkeys(entry.name for entry in self.entries[kind]))[:NAMED] for kind in self.counts}
 
     def lines(self) -> list[str]:
         """Returns one line a kind: count, what was found, what was done, and some names."""
-        return [self._line(kind) for kind in KINDS if self.counts[kind]]
+        return [self._line(kind, names) for kind, names in self.named.items()]
 
-    def _line(self, kind: str) -> str:
-        names = self.named[kind]
-        more = ", ..." if self.counts[kind] > len(names) else ""
-        return f"{self.counts[kind]} {KINDS[kind]} ({', '.join(names)}{more})"
+    def _line(self, kind: str, names: list[str]) -> str:
+        more = ", ..." if len(self.entries[kind]) > len(names) else ""
+        return f"{len(self.entries[kind])} {KINDS[kind]} ({', '.join(names)}{more})"
 
     def __bool__(self) -> bool:
-        return bool(self.counts)
+        return bool(self.entries)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

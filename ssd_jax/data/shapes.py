@@ -43,7 +43,7 @@ class ShapesSource:
           shuffle_labels: gives each picture the objects of another one: a control, from which a
             detector must not learn anything.
         """
-        names = (BACKGROUND, *NAMES)
+        names: tuple[str, ...] = (BACKGROUND, *NAMES)
         if split not in SPLITS:
             raise InputError(f"data split: shapes have {' and '.join(SPLITS)}, got {split!r}")
         if root:

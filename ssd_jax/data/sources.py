@@ -5,13 +5,15 @@ from typing import Protocol
 
 import numpy as np
 
+from ssd_jax.data.formats import voc
+from ssd_jax.data.part import parse_part
 from ssd_jax.data.problems import Problems
+from ssd_jax.data.records import RecordSource
 from ssd_jax.data.shapes import ShapesSource
-from ssd_jax.data.voc import VocSource
 from ssd_jax.errors import InputError
 from ssd_jax.types import Example, ImageGroundTruth
 
-KINDS = {"voc": VocSource, "shapes": ShapesSource}
+READERS = {"voc": voc.read}  # kind -> reader of its format; each documents its options and its splits
 
 
 class Source(Protocol):
@@ -32,23 +34,38 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example: ...
 
 
-def make_source(*, kind: str, split: str, root: str = "", class_names: Sequence[str] = (), **options) -> Source:
+def make_source(
+    *,
+    kind: str,
+    split: str,
+    root: str = "",
+    class_names: Sequence[str] = (),
+    unknown: str = "error",
+    **options,
+) -> Source:
     """Makes the source that a recipe's data section describes.
 
     Args:
-      kind: "voc" (folders in the layout of PASCAL VOC) or "shapes" (rendered, no files needed).
-      split: which part; see :class:`VocSource` and :class:`ShapesSource`.
+      kind: the format, one of ``READERS``, or "shapes" (rendered, no files needed).
+      split: which part; what it may be is said by the reader's docstring. "SPLIT[:80%]" and
+        "SPLIT[80%:]" divide its images by a hash of their ids (see :mod:`ssd_jax.data.part`).
       root: the folder; unused by "shapes".
       class_names: the classes in the order of their labels, with or without "background" first;
-        (): those found in the annotations.
-      **options: keyword arguments of the source's class, which documents them.
+        (): those stated by the format, or found in the annotations.
+      unknown: objects of a class not in ``class_names``: "error" refuses, "drop" leaves them out.
+      **options: keyword arguments of the reader, which documents them.
 
     Raises:
       InputError: the data cannot be used; the message names the file or the argument.
     """
-    if kind not in KINDS:
-        raise InputError(f"data kind must be one of {', '.join(KINDS)}; got {kind!r}")
-    return KINDS[kind](root=root, split=split, class_names=tuple(class_names), **options)
+    if kind == "shapes":
+        return ShapesSource(root=root, split=split, class_names=tuple(class_names), **options)
+    if kind not in READERS:
+        raise InputError(f"data kind must be one of {', '.join((*READERS, 'shapes'))}; got {kind!r}")
+    problems = Problems()
+    whole, part = parse_part(split)
+    reading = READERS[kind](root, whole, problems=problems, **options)
+    return RecordSource(reading, problems=problems, class_names=class_names, unknown=unknown, part=part)
 
 
 def ground_truth(source: Sequence[Example]) -> list[ImageGroundTruth]:

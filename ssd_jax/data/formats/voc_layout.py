@@ -19,7 +19,7 @@ class VocPart(NamedTuple):
     prefix: str  # of its ids
 
 
-def parse_split(root: Path, split: str) -> list[VocPart]:
+def parse_split(root: Path, split: str, *, annotated: bool = True) -> list[VocPart]:
     """Splits "FOLDER/NAME+..." into its parts and checks that their folders exist."""
     if not root.is_dir():
         raise InputError(f"data root: expected a folder in VOC layout, but {root} is not a folder")
@@ -30,7 +30,7 @@ def parse_split(root: Path, split: str) -> list[VocPart]:
         if not name:
             raise InputError(f"data split: expected [FOLDER/]NAME joined by '+', got {split!r}")
         part = VocPart(root / folder if folder else root, name, f"{folder or root.name}/" if len(texts) > 1 else "")
-        for needed in ("Annotations", "JPEGImages"):
+        for needed in ("Annotations", "JPEGImages") if annotated else ("JPEGImages",):
             if not (part.folder / needed).is_dir():
                 raise InputError(f"data split {text!r}: {part.folder} has no folder {needed}{_hint(part.folder)}")
         parts.append(part)
