@@ -20,6 +20,8 @@ def get_config() -> ConfigDict:
         root="",
         train_split="VOC2007/trainval+VOC2012/trainval",
         eval_split="VOC2007/test",
+        train_negatives="",  # a folder of images without objects, added to the split
+        eval_negatives="",
         class_names=(),  # () = found in the annotations
         unknown="error",  # or "drop": objects of other classes
         voc=dict(one_based=False, annotations="required"),
@@ -66,7 +68,12 @@ def get_config() -> ConfigDict:
         interpolation="random",
     )
     config.match = dict(iou_threshold=0.5, negative_overlap=0.5, variances=(0.1, 0.1, 0.2, 0.2))  # matching.match
-    config.loss = dict(negative_ratio=3.0, per="global", location_weight=1.0)  # training.make_train_step
+    config.loss = dict(  # training.make_train_step
+        negative_ratio=3.0,
+        empty_negatives=0,  # mined in an image without objects, which the original ignores
+        per="global",
+        location_weight=1.0,
+    )
     config.optimizer = dict(  # optim.make_optimizer
         algorithm="caffe_sgd",
         learning_rate=1e-3,

@@ -33,26 +33,35 @@ def mine_hard_negatives(
     candidates: jax.Array,  # [P] bool
     *,
     negative_ratio: float = 3.0,
+    empty_negatives: int = 0,
 ) -> jax.Array:  # [P] bool
     """Selects the candidates of highest loss, ``negative_ratio`` for each positive, in one image.
 
     Their number is exactly min(floor(negative_ratio * positives), candidates), as in
-    bbox_util.cpp:MineHardExamples (MAX_NEGATIVE). The losses only rank; no gradient passes.
+    bbox_util.cpp:MineHardExamples (MAX_NEGATIVE); without any positive it is
+    min(empty_negatives, candidates). The losses only rank; no gradient passes.
     """
-    wanted = jnp.minimum(jnp.floor(negative_ratio * positives).astype(jnp.int32), jnp.sum(candidates))
+    wanted = jnp.where(positives > 0, jnp.floor(negative_ratio * positives).astype(jnp.int32), empty_negatives)
+    wanted = jnp.minimum(wanted, jnp.sum(candidates))
     # The bits of non-negative floats order as the floats do (NaN above all, so that it is not hidden).
     bits = jax.lax.bitcast_convert_type(jnp.abs(jax.lax.stop_gradient(confidence_loss)), jnp.int32)
     return top_k_mask(jnp.where(candidates, bits + 1, 0), wanted)
 
 
-def _image_loss(predictions: Predictions, targets: Targets, *, negative_ratio: float) -> LossParts:
+def _image_loss(
+    predictions: Predictions, targets: Targets, *, negative_ratio: float, empty_negatives: int
+) -> LossParts:
     """:func:`multibox_loss` of one image."""
     positive = targets.labels > 0
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
         predictions.logits.astype(jnp.float32), targets.labels
     )  # [P]; for unmatched priors that is -log p(background), by which the original mines
     negative = mine_hard_negatives(
-        cross_entropy, jnp.sum(positive), ~positive & ~targets.ignore, negative_ratio=negative_ratio
+        cross_entropy,
+        jnp.sum(positive),
+        ~positive & ~targets.ignore,
+        negative_ratio=negative_ratio,
+        empty_negatives=empty_negatives,
     )
     smooth_l1 = optax.huber_loss(predictions.offsets.astype(jnp.float32), targets.offsets, delta=1.0).sum(axis=-1)
     return LossParts(
@@ -63,22 +72,27 @@ def _image_loss(predictions: Predictions, targets: Targets, *, negative_ratio: f
     )
 
 
-def multibox_loss(predictions: Predictions, targets: Targets, *, negative_ratio: float = 3.0) -> LossParts:
+def multibox_loss(
+    predictions: Predictions, targets: Targets, *, negative_ratio: float = 3.0, empty_negatives: int = 0
+) -> LossParts:
     """Computes the un-normalized loss of each image: smooth L1 and softmax cross-entropy.
 
     Smooth L1 is summed over the offsets of the positives; cross-entropy over the positives and the
     hard negatives mined in the same image. An image without positives contributes nothing, as in the
-    original code (multibox_loss_layer.cpp).
+    original code (multibox_loss_layer.cpp), unless ``empty_negatives`` says otherwise.
 
     Args:
       predictions: offsets [..., P, 4] and logits [..., P, C] of one image or a batch.
       targets: of the same leading shape.
       negative_ratio: negatives for each positive.
+      empty_negatives: negatives of an image without positives, so that pictures of background teach too.
 
     Returns:
       Sums of shape [...], float32, and counts, int32.
     """
-    one_image = functools.partial(_image_loss, negative_ratio=negative_ratio)
+    if empty_negatives < 0:
+        raise ValueError(f"empty_negatives must not be negative, got {empty_negatives}")
+    one_image = functools.partial(_image_loss, negative_ratio=negative_ratio, empty_negatives=empty_negatives)
     for _ in range(targets.labels.ndim - 1):
         one_image = jax.vmap(one_image)
     return one_image(predictions, targets)

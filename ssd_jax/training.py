@@ -71,6 +71,7 @@ def make_train_step(
     augment_options: Mapping[str, Any],
     match_options: Mapping[str, Any],
     negative_ratio: float = 3.0,
+    empty_negatives: int = 0,
     per: losses.Normalizer = "global",
     location_weight: float = 1.0,
     ema_decay: float = 0.0,
@@ -89,7 +90,7 @@ def make_train_step(
       output_size: (height, width) of the network's input.
       augment_options: of ``augment.augment``.
       match_options: of ``matching.match``.
-      negative_ratio: of ``losses.multibox_loss``.
+      negative_ratio, empty_negatives: of ``losses.multibox_loss``.
       per, location_weight: of ``losses.normalize``.
       ema_decay: of the moving average of the parameters; 0 = none.
       axis_name: the mapped axis, or None to run on one device without a map.
@@ -97,19 +98,24 @@ def make_train_step(
     total = (lambda x: x) if axis_name is None else functools.partial(jax.lax.psum, axis_name=axis_name)
     augment_image = functools.partial(augment.augment, output_size=output_size, **augment_options)
 
-    def match_image(boxes, labels, ignored):
-        return matching.match(boxes, labels, jnp.asarray(priors), ignored=ignored, **match_options)
+    def match_image(boxes, labels, ignored, is_image):
+        targets = matching.match(boxes, labels, jnp.asarray(priors), ignored=ignored, **match_options)
+        return targets._replace(ignore=targets.ignore | ~is_image)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         keys = image_keys(seed, batch.epoch, batch.index)
         images, boxes, labels, ignored, _ = jax.vmap(augment_image)(
             keys, batch.canvas, batch.size, batch.boxes, batch.labels, batch.ignored
         )
-        targets = jax.vmap(match_image)(boxes, labels, ignored)
+        # The place of an image that could not be read holds one pixel; it must not be learned as background.
+        is_image = jnp.max(batch.size, axis=1) > 1
+        targets = jax.vmap(match_image)(boxes, labels, ignored, is_image)
 
         def local_loss(params):
             predictions, model_state = model.apply_train({"params": params, **state.model_state}, images)
-            parts = losses.multibox_loss(predictions, targets, negative_ratio=negative_ratio)
+            parts = losses.multibox_loss(
+                predictions, targets, negative_ratio=negative_ratio, empty_negatives=empty_negatives
+            )
             share = losses.normalize(parts, per=per, location_weight=location_weight, axis_name=axis_name)
             return share, (parts, model_state)
 

@@ -184,6 +184,25 @@ def test_no_positives_no_loss_and_zero_gradients():
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), gradient)
 
 
+@pytest.mark.parametrize(
+    ("positives", "ignored", "wanted", "mined"), [(0, 0, 4, 4), (0, 8, 4, 2), (0, 0, 99, 10), (2, 0, 4, 6)]
+)
+def test_an_image_without_positives_gives_its_hardest_negatives_if_asked(positives, ignored, wanted, mined):
+    # min(wanted, 10 - ignored) without positives; with them the ratio of 3 alone counts.
+    predictions, targets = example(1, positives, ignored)
+    parts = losses.multibox_loss(predictions, targets, empty_negatives=wanted)
+    assert parts.negatives == mined
+    if not positives:
+        candidates = [reference.cross_entropy(row, 0) for row in predictions.logits[~np.asarray(targets.ignore)]]
+        # float32 sums of up to ten terms
+        np.testing.assert_allclose(parts.confidence, sum(sorted(candidates)[::-1][:mined]), rtol=1e-6)
+
+
+def test_a_negative_number_of_negatives_is_refused():
+    with pytest.raises(ValueError, match="empty_negatives must not be negative, got -1"):
+        losses.multibox_loss(*example(1, 1), empty_negatives=-1)
+
+
 @pytest.mark.parametrize("logit", [1e4, -1e4])
 def test_extreme_logits_stay_finite(logit):
     predictions, targets = example(4)

@@ -125,6 +125,15 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_image():
         np.testing.assert_array_equal(a, b)
 
 
+def test_pictures_of_background_teach_if_asked_but_the_place_of_a_missing_one_does_not():
+    batch = make_batch(2)._replace(labels=np.zeros((2, 3), np.int32))
+    missing = batch._replace(size=np.int32([SIZE, (1, 1)]))  # as the loader leaves what it could not read
+    step = jax.jit(make_step(None, False, empty_negatives=5))
+    assert int(step(start(False), batch)[1].negatives) == 10
+    metrics = step(start(False), missing)[1]
+    assert int(metrics.negatives) == 5 and float(metrics.image_loss[1]) == 0
+
+
 def test_the_moving_average_follows_the_parameters_by_its_decay():
     model, _ = network(None, False)
     state = jax.jit(lambda key: training.init_state(key, model, OPTIMIZER, ema_decay=0.75))(jax.random.key(0))

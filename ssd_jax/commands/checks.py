@@ -6,12 +6,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssd_jax import data, weights
 from ssd_jax import recipe as recipes
-from ssd_jax import weights
 from ssd_jax.errors import InputError
 from ssd_jax.types import Batch
 
 METRICS = ("11point", "area")
+ROOTS = {  # kind of data -> what config.data.root is to name
+    "voc": "a folder in VOC layout (VOCdevkit with VOC2007 and VOC2012, from host.robots.ox.ac.uk/pascal/VOC)",
+    "coco": "the folder of annotations/ and the images (cocodataset.org), or of your own COCO JSON",
+    "yolo": "the folder of images and labels",
+    "csv": "the folder of the CSV files",
+    "ilsvrc": "the folder ILSVRC, of Annotations/, Data/ and ImageSets/ (image-net.org)",
+    "tfds": "the --data_dir of python -m ssd_jax.commands.prepare",
+    "folder": "the folder of the images",
+}
 POSITIVE = {
     "train": ("batch_size", "num_steps", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints"),
     "evaluate": ("batch_size",),
@@ -21,10 +30,13 @@ POSITIVE = {
 def check_inputs(recipe: recipes.Recipe) -> None:
     """Refuses to start if the recipe needs data or weights that nobody pointed to, naming all at once."""
     missing = []
-    if recipe["data"]["kind"] != "shapes" and not recipe["data"]["root"]:
+    kind = recipe["data"]["kind"]
+    if kind not in data.KINDS:
+        raise InputError(f"config.data.kind: expected one of {', '.join(data.KINDS)}; got {kind!r}")
+    if kind in ROOTS and not recipe["data"]["root"]:
         missing.append(
-            "config.data.root: no images are given; point to a folder in VOC layout "
-            "(VOCdevkit with VOC2007 and VOC2012, from host.robots.ox.ac.uk/pascal/VOC) with --config.data.root=DIR"
+            f"config.data.root: no images are given; point to {ROOTS[kind]} with --config.data.root=DIR "
+            "(docs/data.md tells where data comes from)"
         )
     if recipe["init"]["required"] and not recipe["init"]["weights"]:
         missing.append(weights.MISSING_WEIGHTS)
@@ -59,13 +71,17 @@ def check_settings(recipe: recipes.Recipe) -> None:
 def check_objects(source: Any) -> None:
     """Refuses to train on a source without any object."""
     if not source.max_boxes:
-        raise InputError(f"config.data.train_split: expected annotated objects, found none in {source.name}")
+        raise InputError(f"config.data.train_split: expected annotated objects, found none in {_described(source)}")
 
 
 def check_ground_truth(source: Any, truth: Any) -> None:
     """Refuses to evaluate on a source without any object that counts."""
     if not any((~entry.ignored).any() for entry in truth):
-        raise InputError(f"config.data.eval_split: expected annotated objects, found none in {source.name}")
+        raise InputError(f"config.data.eval_split: expected annotated objects, found none in {_described(source)}")
+
+
+def _described(source: Any) -> str:
+    return source.name if getattr(source, "annotated", True) else f"{source.name}, which has no annotations"
 
 
 def abstract_batch(recipe: recipes.Recipe, rows: int, max_boxes: int) -> Batch:

@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -45,11 +46,24 @@ def open_source(recipe: recipes.Recipe, split: str, class_names: tuple[str, ...]
         "kind": section["kind"],
         "root": section["root"],
         "split": section[f"{split}_split"],
+        "negatives": section[f"{split}_negatives"],
         "class_names": class_names or section["class_names"],
         "unknown": section["unknown"],
         **section.get(section["kind"], {}),  # options of this kind alone
     }
-    return recipes.splat("data", data.make_source, options)
+    try:
+        return recipes.splat("data", data.make_source, options)
+    except InputError as error:  # the library does not know what its arguments are called on the command line
+        raise InputError(name_settings(str(error), split)) from error
+
+
+def name_settings(message: str, split: str) -> str:
+    """Turns "data split ..." at the start of a message into "config.data.train_split ...", and likewise the others."""
+    match = re.match(r"data (\w+)", message)
+    if not match:
+        return message
+    setting = f"{split}_{match[1]}" if match[1] in ("split", "negatives") else match[1]
+    return f"config.data.{setting}{message[match.end() :]}"
 
 
 def build_network(recipe: recipes.Recipe, class_names: tuple[str, ...]) -> Network:

@@ -9,9 +9,10 @@ from ssd_jax.data.loader import make_eval_loader, make_loader, padded_boxes
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
 from ssd_jax.data.shapes import ShapesSource
-from ssd_jax.data.sources import Source, ground_truth, make_source
+from ssd_jax.data.sources import KINDS, Source, ground_truth, make_source
 
 __all__ = [
+    "KINDS",
     "VOC_CLASSES",
     "ImageError",
     "Problems",

@@ -47,7 +47,7 @@ class Reading(NamedTuple):
     # Classes that the format states, without background, in the order of their labels. They are used if they name
     # every object found; otherwise, and if there are none, the names found are used, sorted.
     class_names: tuple[str, ...] = ()
-    load: Callable[[Any], Path | bytes] | None = None  # picklable; None: ``AnnotatedImage.image`` is a Path already
+    load: Callable[[Any], Path | bytes] | None = None  # picklable; needed where ``AnnotatedImage.image`` is no Path
     read_headers: bool = True  # False: a stated size is believed, since opening a hundred thousand files takes long
     annotated: bool = True  # False: images only, such as a test set whose objects are kept secret
     states_size: bool = True  # False: the format never states a size, so that its absence is no problem
@@ -122,8 +122,15 @@ class RecordSource:
         record = self._records[index]
         height, width = record.size
         boxes = (record.boxes / [width, height, width, height]).astype(np.float32)
-        image = record.image if self._load is None else self._load(record.image)
-        return Example(image, record.size, boxes, self._labels(record), record.difficult, record.crowd, record.id)
+        return Example(
+            _open(record.image, self._load),
+            record.size,
+            boxes,
+            self._labels(record),
+            record.difficult,
+            record.crowd,
+            record.id,
+        )
 
     def ground_truth(self, index: int) -> ImageGroundTruth:
         """Returns the boxes of an image in pixels, exactly as annotated (or repaired); opens no image."""
@@ -168,15 +175,19 @@ def _usable_size(stated: AnnotatedImage, reading: Reading, problems: Problems) -
     if stated.size is not None and not reading.read_headers:
         return stated.size
     try:
-        header = read_header(stated.image if reading.load is None else reading.load(stated.image))
+        header = read_header(_open(stated.image, reading.load))
     except ImageError as error:
         problems.add("bad_image", stated.id, str(error))
         return None
     if stated.size is None:
-        if reading.states_size:
+        if reading.states_size and not stated.relative:
             problems.add("no_size", stated.id)
         return header.upright
     return stated.size if _fits(header, stated, problems) else None
+
+
+def _open(image: Any, load: Callable[[Any], Path | bytes] | None) -> Path | bytes:
+    return image if load is None or isinstance(image, Path) else load(image)
 
 
 def _fits(header: Header, stated: AnnotatedImage, problems: Problems) -> bool:

@@ -55,7 +55,8 @@ class ShapesSource:
         if length < 0 or seed < 0:
             raise InputError(f"data length and seed must not be negative, got {length} and {seed}")
         length = length or SPLITS[split]
-        self.class_names, self.max_boxes, self.problems = names, MAX_OBJECTS, Problems()
+        self.class_names: tuple[str, ...] = names
+        self.max_boxes, self.problems = MAX_OBJECTS, Problems()
         self.name = f"{length} rendered shapes ({split}, {image_size[0]}x{image_size[1]})"
         self._size, self._length, self._shuffle = (int(image_size[0]), int(image_size[1])), length, shuffle_labels
         self._seed, self._split = seed, split

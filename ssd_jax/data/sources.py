@@ -1,11 +1,12 @@
 """What a source of images is, how to make one, and its ground truth in pixels."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from ssd_jax.data.formats import voc
+from ssd_jax.data.formats import folder, voc
 from ssd_jax.data.part import parse_part
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
@@ -14,6 +15,7 @@ from ssd_jax.errors import InputError
 from ssd_jax.types import Example, ImageGroundTruth
 
 READERS = {"voc": voc.read}  # kind -> reader of its format; each documents its options and its splits
+KINDS = (*READERS, "shapes")
 
 
 class Source(Protocol):
@@ -41,6 +43,7 @@ def make_source(
     root: str = "",
     class_names: Sequence[str] = (),
     unknown: str = "error",
+    negatives: str = "",
     **options,
 ) -> Source:
     """Makes the source that a recipe's data section describes.
@@ -53,18 +56,24 @@ def make_source(
       class_names: the classes in the order of their labels, with or without "background" first;
         (): those stated by the format, or found in the annotations.
       unknown: objects of a class not in ``class_names``: "error" refuses, "drop" leaves them out.
+      negatives: a folder of images without objects, added behind those of the split ("[:80%]" divides them too).
       **options: keyword arguments of the reader, which documents them.
 
     Raises:
       InputError: the data cannot be used; the message names the file or the argument.
     """
     if kind == "shapes":
+        if negatives:
+            raise InputError(f"data negatives: shapes are rendered and take no folder, got {negatives!r}")
         return ShapesSource(root=root, split=split, class_names=tuple(class_names), **options)
     if kind not in READERS:
-        raise InputError(f"data kind must be one of {', '.join((*READERS, 'shapes'))}; got {kind!r}")
+        raise InputError(f"data kind: expected one of {', '.join(KINDS)}; got {kind!r}")
     problems = Problems()
     whole, part = parse_part(split)
     reading = READERS[kind](root, whole, problems=problems, **options)
+    if negatives:
+        images = itertools.chain(reading.images, folder.negatives(negatives, problems=problems))
+        reading = reading._replace(images=images, name=f"{reading.name} and negatives of {negatives}")
     return RecordSource(reading, problems=problems, class_names=class_names, unknown=unknown, part=part)
 
 
