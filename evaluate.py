@@ -56,7 +56,7 @@ def main(_) -> int:
         print(f"data: {line}")
 
     detections, truth, voc_result = setup.make_evaluator(recipe, network, source)(variables)
-    coco_result = coco.evaluate(detections, truth, class_names=network.class_names)
+    coco_result = setup.coco_figures(source, detections, truth, network.class_names)
     print(f"\n{voc.as_table(voc_result)}\n\n{coco.as_table(coco_result)}\n")
 
     metrics = {"step": step, "data": source.name, "voc": voc.as_dict(voc_result), "coco": coco.as_dict(coco_result)}

@@ -25,6 +25,8 @@ def get_config() -> ConfigDict:
         class_names=(),  # () = found in the annotations
         unknown="error",  # or "drop": objects of other classes
         voc=dict(one_based=False, annotations="required"),
+        coco=dict(images=""),
+        ilsvrc=dict(synsets="", annotations="required"),
         shapes=dict(image_size=(128, 128), length=0, seed=0, shuffle_labels=False),
     )
     config.loader = dict(  # data.make_loader

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssd_jax.errors import InputError
-from ssd_jax.evaluation import coco
+from ssd_jax.evaluation import coco, coco_files
 from ssd_jax.types import ImageDetections, ImageGroundTruth
 
 NAMES = ("background", "cat", "dog")
@@ -39,20 +39,20 @@ def test_in_memory_equals_file(oracle):
     annotations, results = (json.loads(path.read_text()) for path in oracle)
     label_of = {category["id"]: k + 1 for k, category in enumerate(annotations["categories"])}
     names = ("background", *(category["name"] for category in annotations["categories"]))
-    truth, areas, detections = [], [], []
+    truth, detections = [], []
     for image in annotations["images"]:
         mine = [row for row in annotations["annotations"] if row["image_id"] == image["id"]]
         found = [row for row in results if row["image_id"] == image["id"]]
         labels = [np.array([label_of[row["category_id"]] for row in rows], int) for rows in (mine, found)]
         crowd = np.array([row["iscrowd"] for row in mine], bool)
-        truth.append(ImageGroundTruth(str(image["id"]), _corners(mine), labels[0], crowd))
-        areas.append(np.array([row["area"] for row in mine]))
+        areas = np.array([row["area"] for row in mine])
+        truth.append(ImageGroundTruth(str(image["id"]), _corners(mine), labels[0], crowd, areas))
         scores = np.array([row["score"] for row in found])
         detections.append(ImageDetections(str(image["id"]), _corners(found), scores, labels[1]))
-    result = coco.evaluate(detections, truth, class_names=names, areas=areas)
+    result = coco.evaluate(detections, truth, class_names=names)
     assert tuple(round(figure, 3) for figure in result[:12]) == PUBLISHED
     # Box areas instead of mask areas move objects between small, medium and large, and nothing else.
-    by_box = coco.evaluate(detections, truth, class_names=names)
+    by_box = coco.evaluate(detections, [entry._replace(areas=None) for entry in truth], class_names=names)
     assert by_box.ap == result.ap and by_box.ap_small != result.ap_small
 
 
@@ -97,8 +97,45 @@ def test_no_detections_is_zero():
 
 
 def test_areas_must_fit():
-    with pytest.raises(ValueError, match="areas"):
-        coco.evaluate([], [annotated("a", (0, 0, 40, 40))], class_names=NAMES, areas=[np.zeros(2)])
+    truth = annotated("a", (0, 0, 40, 40))._replace(areas=np.zeros(2))
+    with pytest.raises(ValueError, match="areas of image 'a'"):
+        coco.evaluate([], [truth], class_names=NAMES)
+
+
+def test_areas_decide_what_is_small():
+    pytest.importorskip("pycocotools")
+    truth = [annotated("a", (0, 0, 40, 40))._replace(areas=np.array([900.0])), annotated("b", (0, 0, 40, 40))]
+    detections = [found("a", (0, 0, 40, 40), scores=[0.9])]
+    result = coco.evaluate(detections, truth, class_names=NAMES)
+    assert result.ap_small == pytest.approx(1) and result.ap_medium == 0  # 900 < 32^2 <= 1600, the box of b
+
+
+def test_an_annotation_may_have_id_zero_and_lack_its_area(tmp_path):
+    pytest.importorskip("pycocotools")
+    path = tmp_path / "a.json"
+    truth = {"id": 0, "image_id": 0, "category_id": 0, "bbox": [0, 0, 9, 9]}
+    path.write_text(json.dumps({"images": [{"id": 0}], "annotations": [truth], "categories": [{"id": 0, "name": "x"}]}))
+    row = {"image_id": 0, "category_id": 0, "bbox": [0, 0, 9, 9], "score": 1}
+    assert coco.evaluate_json(path, [row]).ap == pytest.approx(1)
+    assert coco.evaluate_dataset(json.loads(path.read_text()), [row]).ap_small == pytest.approx(1)
+    with pytest.raises(InputError, match="at least one object"):
+        coco.evaluate_dataset({"images": [], "annotations": [], "categories": []}, [])
+
+
+def test_results_carry_coco_numbers():
+    image_ids, category_ids = {"a": 7, "b": 8}, (None, 1, None, 90)
+    one = ImageDetections("a", np.array([[1, 2, 4, 6], [0, 0, 5, 5]]), np.array([0.5, 0.25]), np.array([3, 2]))
+    assert coco_files.as_results([one], image_ids, category_ids) == [
+        {"image_id": 7, "category_id": 90, "bbox": [1, 2, 3, 4], "score": 0.5}
+    ]
+    with pytest.raises(InputError, match="at most once .* got 'a'"):
+        coco_files.as_results([one, one], image_ids, category_ids)
+    with pytest.raises(InputError, match="got 'c'"):
+        coco_files.as_results([one._replace(id="c")], image_ids, category_ids)
+    with pytest.raises(InputError, match="labels 1 to 3, got 4"):
+        coco_files.as_results([one._replace(labels=np.array([3, 4]))], image_ids, category_ids)
+    with pytest.raises(InputError, match="finite"):
+        coco_files.as_results([one._replace(scores=np.array([np.nan, 1]))], image_ids, category_ids)
 
 
 def test_says_when_pycocotools_is_missing(monkeypatch):

@@ -23,11 +23,25 @@ def annotation(*objects: str, size: tuple[int, int] | None = (80, 100)) -> str:
     return f"<annotation>{stated}{''.join(objects)}</annotation>"
 
 
-def add_image(root: Path, name: str, xml: str | None = None, image: Image.Image | bytes | None = None, **save) -> None:
-    """Adds one annotated image, by default 100 wide, 80 high and with one cat, and lists it in "train"."""
+def write_list(root: Path, name: str, *lines: str) -> None:
+    """Writes ImageSets/Main/NAME.txt."""
+    (root / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+    (root / f"ImageSets/Main/{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def add_image(
+    root: Path,
+    name: str,
+    xml: str | None = None,
+    image: Image.Image | bytes | None = None,
+    *,
+    split: str = "train",
+    **save,
+) -> None:
+    """Adds one annotated image, by default 100 wide, 80 high and with one cat, and lists it in a split."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    with open(root / "ImageSets/Main/train.txt", "a", encoding="utf-8") as file:
+    with open(root / f"ImageSets/Main/{split}.txt", "a", encoding="utf-8") as file:
         file.write(f"{name}\n")
     (root / "Annotations" / f"{name}.xml").write_text(annotation(one_object()) if xml is None else xml)
     path = root / "JPEGImages" / f"{name}.jpg"

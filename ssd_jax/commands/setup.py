@@ -18,7 +18,7 @@ from ssd_jax import recipe as recipes
 from ssd_jax.commands import checks
 from ssd_jax.data.loader import Stream
 from ssd_jax.errors import InputError
-from ssd_jax.evaluation import voc
+from ssd_jax.evaluation import coco, coco_files, voc
 from ssd_jax.types import ImageDetections, ImageGroundTruth
 
 VERSIONED = ("ssd_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
@@ -132,6 +132,19 @@ def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Cal
         return detections, truth, voc.evaluate(detections, truth, class_names=network.class_names)
 
     return evaluate
+
+
+def coco_figures(
+    source: Any, detections: list[ImageDetections], truth: list[ImageGroundTruth], class_names: tuple[str, ...]
+) -> coco.CocoResult:
+    """Returns the COCO figures; against the annotation files themselves, as published ones are, where there are any."""
+    dataset = source.coco_dataset() if hasattr(source, "coco_dataset") else None
+    if dataset is None:
+        return coco.evaluate(detections, truth, class_names=class_names)
+    missing = len(dataset["images"]) - len(source)
+    if missing:
+        print(f"data: in the COCO figures the objects of {missing} listed images that cannot be used count as missed")
+    return coco.evaluate_dataset(dataset, coco_files.as_results(detections, source.image_ids, source.category_ids))
 
 
 def headline(recipe: recipes.Recipe, result: voc.VocResult) -> float:

@@ -53,6 +53,8 @@ class Reading(NamedTuple):
     states_size: bool = True  # False: the format never states a size, so that its absence is no problem
     category_ids: tuple[int, ...] = ()  # of class_names, where the format has such numbers (COCO)
     image_ids: dict[str, int] | None = None  # id -> number, where the format has such numbers (COCO)
+    # (holds(id), class names) -> what the files themselves say, in COCO's format; picklable.
+    coco_dataset: Callable[[Callable[[str], bool], Sequence[str]], dict[str, Any]] | None = None
 
 
 class Record(NamedTuple):
@@ -110,10 +112,11 @@ class RecordSource:
         self._label = {name: label for label, name in enumerate(self.class_names)}
         self.max_boxes = max(len(record.names) for record in self._records)
         self.sizes = np.array([record.size for record in self._records], np.int32)  # [N, 2] (height, width)
-        # COCO's numbers, for result files: of each label (0 for those that the file does not have), of each id.
+        # COCO's numbers, for result files: of each label (None: the file does not have it), of each id.
         numbers = dict(zip(reading.class_names, reading.category_ids, strict=False))
-        self.category_ids = tuple(numbers.get(name, 0) for name in self.class_names) if numbers else ()
+        self.category_ids = tuple(numbers.get(name) for name in self.class_names) if numbers else ()
         self.image_ids = reading.image_ids
+        self._part, self._coco_dataset = part, reading.coco_dataset
 
     def __len__(self) -> int:
         return len(self._records)
@@ -137,6 +140,16 @@ class RecordSource:
         record = self._records[index]
         ignored = record.difficult | record.crowd
         return ImageGroundTruth(record.id, record.boxes, self._labels(record), ignored, record.areas)
+
+    def coco_dataset(self) -> dict[str, Any] | None:
+        """Returns what COCO's annotation files say of this source's part and classes, in their own format.
+
+        Nothing is judged: images whose file is missing and boxes that were repaired or dropped stand there as
+        annotated, for published figures count them. None if the images come from anything but such files.
+        """
+        if self._coco_dataset is None or not all(record.id in (self.image_ids or ()) for record in self._records):
+            return None
+        return self._coco_dataset(self._part.holds, self.class_names[1:])
 
     def ids(self) -> list[str]:
         """Returns the id of every image, in order."""

@@ -4,6 +4,10 @@ import math
 
 Box = tuple[float, float, float, float]
 
+# An edge that is passed by less is not worth telling: boxes stated as fractions, or rounded to 1/100 px as COCO's,
+# pass it by rounding alone.
+ROUNDING = 0.5  # pixels
+
 
 def repair_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, list[str]]:
     """Makes a box usable, or drops it.
@@ -14,7 +18,8 @@ def repair_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, list[str]]:
 
     Returns:
       The box with ``0 <= xmin < xmax <= width`` and likewise for y, or None if there is no such
-      box, and the kinds of problems met (see ``problems.KINDS``).
+      box, and the kinds of problems met (see ``problems.KINDS``). Clipping away less than half a
+      pixel is no problem.
     """
     if not all(math.isfinite(value) for value in box):
         return None, ["not_finite"]
@@ -28,7 +33,6 @@ def repair_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, list[str]]:
     height, width = size
     if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
         return None, [*found, "outside"]
-    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+    if max(-x1, -y1, x2 - width, y2 - height) >= ROUNDING:
         found.append("clipped")
-        x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
-    return (x1, y1, x2, y2), found
+    return (max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)), found

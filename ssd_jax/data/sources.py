@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssd_jax.data.formats import folder, voc
+from ssd_jax.data.formats import coco, folder, ilsvrc, voc
 from ssd_jax.data.part import parse_part
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
@@ -14,7 +14,11 @@ from ssd_jax.data.shapes import ShapesSource
 from ssd_jax.errors import InputError
 from ssd_jax.types import Example, ImageGroundTruth
 
-READERS = {"voc": voc.read}  # kind -> reader of its format; each documents its options and its splits
+READERS = {  # kind -> reader of its format; each documents its options and its splits
+    "voc": voc.read,
+    "coco": coco.read,
+    "ilsvrc": ilsvrc.read,
+}
 KINDS = (*READERS, "shapes")
 
 

@@ -66,43 +66,39 @@ def evaluate(
     ground_truth: Sequence[ImageGroundTruth],
     *,
     class_names: Sequence[str],  # background first
-    areas: Sequence[np.ndarray] | None = None,
 ) -> CocoResult:
     """Returns the COCO figures of detections in memory.
 
     Widths are xmax - xmin, without VOC's extra pixel. ``ignored`` boxes count as crowds: detections
     of which the crowd covers enough (intersection / detection) are neither right nor wrong. For
-    figures to be compared with published COCO results use :func:`evaluate_json`.
+    figures to be compared with published COCO results use :func:`evaluate_dataset` or :func:`evaluate_json`.
 
     Args:
         detections: at most one entry an image; boxes in pixels of the original image.
-        ground_truth: one entry an image, also for images without objects.
+        ground_truth: one entry an image, also for images without objects. ``areas`` sorts the objects into small,
+            medium and large: COCO uses the area of the object's mask; where ``areas`` is None it is that of the box.
         class_names: every class by label, ``class_names[0] == "background"``.
-        areas: area of each object in pixels^2, one array [G] an image, which sorts it into small, medium or large.
-            COCO uses the area of the object's mask; without ``areas`` it is that of the box.
 
     Raises:
-        ValueError: areas do not fit the ground truth, or the arrays of an image differ in length.
+        ValueError: the arrays of an image differ in length.
         InputError: pycocotools is missing, there is nothing to find, an image id is unknown or occurs twice,
             a label is not in class_names, or a number is not finite.
     """
     found, truth = gather.gather(detections, ground_truth, class_names=class_names)
-    sizes = _box_areas(truth.boxes) if areas is None else _flat_areas(areas, ground_truth)
-    columns = zip(truth.image, truth.labels, _xyxy_to_xywh(truth.boxes), sizes, truth.ignored, strict=True)
+    boxes, areas = _xyxy_to_xywh(truth.boxes), _flat_areas(ground_truth)
+    columns = zip(truth.image, truth.labels, boxes, areas, truth.ignored, strict=True)
     dataset = {
         "images": [{"id": image} for image in range(len(ground_truth))],
         "categories": [{"id": label, "name": name} for label, name in enumerate(class_names) if label > 0],
         "annotations": [
-            # From 1: the API takes id 0 for "unmatched".
             {
-                "id": row + 1,
                 "image_id": int(image),
                 "category_id": int(label),
                 "bbox": box.tolist(),
                 "area": float(area),
                 "iscrowd": int(crowd),
             }
-            for row, (image, label, box, area, crowd) in enumerate(columns)
+            for image, label, box, area, crowd in columns
         ],
     }
     results = [
@@ -131,6 +127,20 @@ def evaluate_json(
     return _evaluate(dataset, coco_files.read_results(results, dataset))
 
 
+def evaluate_dataset(dataset: dict[str, Any], results: Sequence[Mapping[str, Any]]) -> CocoResult:
+    """Returns the COCO figures against annotations in COCO's own format, such as ``source.coco_dataset()``.
+
+    Args:
+        dataset: the lists images, annotations and categories of an ``instances_*.json``.
+        results: detections in COCO's result format, such as :func:`coco_files.as_results` gives.
+
+    Raises:
+        InputError: pycocotools is missing, there is nothing to find, or a result names an unknown image or category.
+    """
+    coco_files.check_objects(dataset, "ground truth")
+    return _evaluate(dataset, coco_files.read_results(results, dataset))
+
+
 def _evaluate(dataset: dict[str, Any], results: list[dict[str, Any]]) -> CocoResult:
     """Runs the API on a dataset and results in its own format; nothing is printed."""
     try:
@@ -140,13 +150,20 @@ def _evaluate(dataset: dict[str, Any], results: list[dict[str, Any]]) -> CocoRes
         raise InputError(
             "COCO metrics need the package pycocotools, which is not installed: pip install pycocotools"
         ) from error
+    truth = [
+        # Ids from 1, whatever the file says: the API takes id 0 for "unmatched", and exports of Roboflow start there.
+        # They may also lack the area and whether it is a crowd.
+        {"area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": 0, **entry, "id": row + 1}
+        for row, entry in enumerate(dataset["annotations"])
+    ]
     found = [
         # What COCO.loadRes would add; that one fails without results.
         {**entry, "id": row + 1, "area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": 0}
         for row, entry in enumerate(results)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        run: Any = COCOeval(_indexed(COCO(), dataset), _indexed(COCO(), {**dataset, "annotations": found}), "bbox")
+        objects, guesses = ({**dataset, "annotations": entries} for entries in (truth, found))
+        run: Any = COCOeval(_indexed(COCO(), objects), _indexed(COCO(), guesses), "bbox")
         run.evaluate()
         run.accumulate()
         run.summarize()
@@ -194,19 +211,18 @@ def _xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:  # [N, 4] -> [N, 4]
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def _box_areas(boxes: np.ndarray) -> np.ndarray:  # [N, 4] -> [N]
-    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+def _flat_areas(ground_truth: Sequence[ImageGroundTruth]) -> np.ndarray:  # [G] over all images
+    return np.concatenate([np.empty(0), *(_areas(truth) for truth in ground_truth)])
 
 
-def _flat_areas(areas: Sequence[np.ndarray], ground_truth: Sequence[ImageGroundTruth]) -> np.ndarray:
-    expected = [len(truth.labels) for truth in ground_truth]
-    given = [len(area) for area in areas]
-    if given != expected:
-        raise ValueError(
-            f"areas must hold one array an image, as long as its boxes; got {len(given)} arrays with {sum(given)} "
-            f"areas for {len(expected)} images with {sum(expected)} boxes"
-        )
-    return np.concatenate(list(areas)).astype(np.float64)
+def _areas(truth: ImageGroundTruth) -> np.ndarray:  # [G] float64
+    boxes = np.asarray(truth.boxes, np.float64).reshape(-1, 4)
+    if truth.areas is None:
+        return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    areas = np.asarray(truth.areas, np.float64)
+    if areas.shape != (len(boxes),):
+        raise ValueError(f"areas of image {truth.id!r}: expected one a box [{len(boxes)}], got {areas.shape}")
+    return areas
 
 
 def as_table(result: CocoResult) -> str:

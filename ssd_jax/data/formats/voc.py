@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from ssd_jax.data.formats.voc_layout import VocPart, annotation_stems, images_by_stem, parse_split, read_list
+from ssd_jax.data.formats.voc_layout import VocPart, annotations_by_stem, images_by_stem, list_names, parse_split
 from ssd_jax.data.formats.voc_xml import AnnotationError, VocAnnotation, read_annotation
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import AnnotatedImage, AnnotatedObject, Reading
@@ -23,53 +24,88 @@ def read(
 
     Args:
       root: a folder with Annotations/, JPEGImages/ and ImageSets/Main/, or one above such folders.
-      split: "[FOLDER/]NAME", several joined by "+": "VOC2007/trainval+VOC2012/trainval". NAME is
-        a list ImageSets/Main/NAME.txt, or "all": every annotation, sorted by name. With several
-        parts the ids are prefixed by their folder. VOC's 20 classes in their usual order are the
-        stated ones if every folder is called VOC followed by a year.
+      split: "[FOLDER/]NAME", several joined by "+": "VOC2007/trainval+VOC2012/trainval"; or the
+        paper's name of a union, "07", "07+12" or "07++12". NAME is a list ImageSets/Main/NAME.txt,
+        or "all": every annotation, sorted by name. Of a list of one class (cat_train) the images
+        that hold it are taken, with all their objects. With several parts the ids are prefixed by
+        their folder. VOC's 20 classes in their usual order are the stated ones if every folder is
+        called VOC followed by a year.
       problems: the tally.
       one_based: False: a pixel coordinate is divided by width or height as it stands, as in the
         original SSD. True: 1 is subtracted from all four coordinates first.
       annotations: "required", or "none": Annotations/ is not read and every listed image is used
-        without objects: a test set whose ground truth is secret, as that of VOC2012.
+        without objects ("all": every image): a test set whose ground truth is secret, as VOC2012's.
 
     Raises:
-      InputError: a path does not exist.
+      InputError: a path does not exist, or a test set of VOC is without its annotations.
     """
     if annotations not in ("required", "none"):
         raise InputError(f"data annotations: expected 'required' or 'none', got {annotations!r}")
-    parts = parse_split(Path(root), split, annotated=annotations == "required")
-    official = all(re.fullmatch(r"VOC\d{4}", part.folder.resolve().name) for part in parts)
+    annotated = annotations == "required"
+    parts = parse_split(Path(root), split, annotated=annotated)
+    listings = [_list(part, annotated) for part in parts]
     return Reading(
         name=f"{root} {split}",
-        images=_images(parts, problems, 1.0 if one_based else 0.0, annotations == "required"),
-        class_names=VOC_CLASSES if official else (),
-        annotated=annotations == "required",
-        states_size=annotations == "required",
+        images=_images(listings, problems, 1.0 if one_based else 0.0),
+        class_names=VOC_CLASSES if all(map(_official, parts)) else (),
+        annotated=annotated,
+        states_size=annotated,
     )
 
 
-def _images(parts: list[VocPart], problems: Problems, shift: float, annotated: bool) -> Iterator[AnnotatedImage]:
-    for part in parts:
-        images, annotations = images_by_stem(part.folder), annotation_stems(part.folder) if annotated else set()
-        for stem in read_list(part):
+class _Listing(NamedTuple):
+    """The files of a part and the names in its list."""
+
+    part: VocPart
+    names: list[str]
+    images: dict[str, Path]
+    annotations: dict[str, Path] | None  # None: not to be read
+
+
+def _list(part: VocPart, annotated: bool) -> _Listing:
+    images, annotations = images_by_stem(part.folder), annotations_by_stem(part.folder) if annotated else None
+    every = images if annotations is None else annotations
+    names = list_names(part, images.keys() | every.keys())
+    if names is None:
+        names = sorted(every)
+    if annotations is not None and part.name == "test" and _official(part):
+        _refuse_secret(part, sum(name not in annotations for name in names), len(names))
+    return _Listing(part, names, images, annotations)
+
+
+def _official(part: VocPart) -> bool:
+    return re.fullmatch(r"VOC\d{4}", part.folder.resolve().name) is not None
+
+
+def _refuse_secret(part: VocPart, missing: int, total: int) -> None:
+    """Stops at a test set without its ground truth; VOC2012's has annotations for other tasks on a part of it."""
+    if missing > total / 2:
+        raise InputError(
+            f"data split {part.name!r}: {missing} of {total} images of {part.folder} have no annotation "
+            "(VOC2012's are secret; --config.data.voc.annotations=none reads the images alone)"
+        )
+
+
+def _images(listings: list[_Listing], problems: Problems, shift: float) -> Iterator[AnnotatedImage]:
+    for part, names, images, annotations in listings:
+        for stem in names:
             name = part.prefix + stem
-            if annotated and stem not in annotations:
+            if annotations is not None and stem not in annotations:
                 problems.add("missing_annotation", name)
             elif stem not in images:
                 problems.add("missing_image", name)
-            elif not annotated:
+            elif annotations is None:
                 yield AnnotatedImage(name, images[stem])
             else:
                 try:
-                    annotation = read_annotation(part.folder / "Annotations" / f"{stem}.xml")
+                    annotation = read_annotation(annotations[stem])
                 except AnnotationError as error:
                     problems.add("bad_annotation", name, str(error))
                 else:
                     yield to_image(name, images[stem], annotation, shift)
 
 
-def to_image(name: str, image: Path, annotation: VocAnnotation, shift: float = 0.0) -> AnnotatedImage:
+def to_image(name: str, image: Any, annotation: VocAnnotation, shift: float = 0.0) -> AnnotatedImage:
     """Returns the common form of an annotation; ``shift`` is subtracted from each coordinate."""
     objects = [
         AnnotatedObject(

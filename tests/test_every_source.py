@@ -1,0 +1,68 @@
+"""What holds through every format: no box is shifted, swapped or lost, and a detector learns from it."""
+
+import layouts
+import numpy as np
+import pytest
+from test_learning import GENTLE, load, train
+
+from ssd_jax import data, training
+from ssd_jax.evaluation import coco, voc
+from ssd_jax.types import ImageDetections
+
+everywhere = pytest.mark.parametrize("kind", layouts.WRITERS)
+
+
+def as_detections(truth):
+    """The annotation, handed in as if a detector had found it."""
+    found = ~truth.ignored
+    boxes, labels = truth.boxes[found].astype(np.float32), truth.labels[found]
+    return ImageDetections(truth.id, boxes, np.ones(len(labels), np.float32), labels)
+
+
+@everywhere
+def test_the_ground_truth_is_found_in_full(kind, tmp_path):
+    items = layouts.pictures()
+    source = data.make_source(**layouts.WRITERS[kind](tmp_path / "a folder", items))
+    truth = data.ground_truth(source)
+    assert not source.problems and source.max_boxes == max(len(item.labels) for item in items)
+    names = [tuple(source.class_names[label] for label in entry.labels) for entry in truth]
+    stated = [tuple(layouts.CLASSES[label - 1] for label in item.labels) for item in items]
+    boxes = {item.name: item.boxes for item in items}
+    order = [entry.id.rsplit("/")[-1].rsplit("_")[-1] for entry in truth]
+    assert sorted(order) == sorted(boxes)  # TFDS shuffles once and for all when it prepares
+    assert sorted(names) == sorted(stated)
+    for index, (entry, name) in enumerate(zip(truth, order, strict=True)):
+        # 1e-3 px: what float32 fractions (TFDS) and decimal fractions (YOLO) leave of whole pixels
+        np.testing.assert_allclose(entry.boxes, boxes[name], atol=1e-3)
+        scale = np.tile(source[index].size[::-1], 2)
+        np.testing.assert_allclose(source[index].boxes * scale, boxes[name], atol=1e-3)
+    detections = [as_detections(entry) for entry in truth]
+    result = voc.evaluate(detections, truth, class_names=source.class_names)
+    assert result.map_11point == result.map_area == 1.0
+    assert coco.evaluate(detections, truth, class_names=source.class_names).ap == pytest.approx(1.0, abs=1e-12)
+
+
+@everywhere
+def test_all_formats_decode_to_the_same_pixels(kind, tmp_path):
+    items = layouts.pictures(3)
+    source = data.make_source(**layouts.WRITERS[kind](tmp_path, items))
+    layouts.save(items[0], tmp_path / "again.jpg")
+    index = next(i for i in range(len(source)) if source[i].id.endswith(items[0].name))
+    np.testing.assert_array_equal(data.decode_image(source[index].image), data.decode_image(tmp_path / "again.jpg"))
+
+
+@pytest.mark.slow
+@everywhere
+def test_eight_images_are_learned_by_heart(kind, tmp_path):
+    section = layouts.WRITERS[kind](tmp_path, layouts.pictures())
+    split = section.pop("split")
+    options = load(
+        "ssd_demo",
+        data={**section, "train_split": split, "eval_split": split},
+        augment={**GENTLE, "interpolation": "linear"},
+        optimizer=dict(warmup_steps=20),
+        train=dict(batch_size=8, num_steps=150),
+        evaluate=dict(batch_size=8),
+    )
+    evaluate, state, _ = train(options, 150)
+    assert evaluate(training.evaluated_variables(state))[-1].map_11point >= 0.95
