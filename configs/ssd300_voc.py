@@ -27,6 +27,8 @@ def get_config() -> ConfigDict:
         voc=dict(one_based=False, annotations="required"),
         coco=dict(images=""),
         ilsvrc=dict(synsets="", annotations="required"),
+        yolo=dict(names_file=""),
+        csv=dict(relative=False),
         shapes=dict(image_size=(128, 128), length=0, seed=0, shuffle_labels=False),
     )
     config.loader = dict(  # data.make_loader

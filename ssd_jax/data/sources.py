@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssd_jax.data.formats import coco, folder, ilsvrc, voc
+from ssd_jax.data.formats import coco, csv_table, folder, ilsvrc, voc, yolo
 from ssd_jax.data.part import parse_part
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
@@ -18,6 +18,9 @@ READERS = {  # kind -> reader of its format; each documents its options and its 
     "voc": voc.read,
     "coco": coco.read,
     "ilsvrc": ilsvrc.read,
+    "yolo": yolo.read,
+    "csv": csv_table.read,
+    "folder": folder.read,
 }
 KINDS = (*READERS, "shapes")
 
