@@ -23,7 +23,7 @@ help:
 	@echo "make slow        run the tests that take long"
 	@echo "make check       lint, formatting and types"
 	@echo "make format      mend what lint and formatting can mend"
-	@echo "make bench       time the network, a training step and detection on this machine"
+	@echo "make bench       time the input, the network, a training step and detection on this machine"
 	@echo "make install     only create $(VENV) and install into it"
 	@echo "make clean       delete caches and build products; runs/ and environments stay"
 	@echo "PYTHON=python3.13 with any of them selects another interpreter"
@@ -64,6 +64,7 @@ format: $(READY)
 	$(RUN) -m ruff format .
 
 bench: $(READY)
+	$(RUN) benchmarks/input.py
 	$(RUN) benchmarks/forward.py
 	$(RUN) benchmarks/train_step.py
 	$(RUN) benchmarks/detect.py

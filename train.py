@@ -52,6 +52,7 @@ def main(_) -> int:
         return 0
 
     total = settings["num_steps"]
+    setup.fill_caches(recipe, source, eval_source)
     evaluate = setup.make_evaluator(recipe, network, eval_source)
     description = setup.run_description(recipe, source)
     with StopSignal() as stop, checkpoint.open_manager(workdir, keep=settings["keep_checkpoints"]) as manager:

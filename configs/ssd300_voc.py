@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
         crowd="drop",
         num_threads=16,
         num_workers=0,
+        cache="",  # folder for decoded images; "" = none
     )
     config.model = dict(  # models.build
         backbone="vgg16",

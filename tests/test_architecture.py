@@ -32,6 +32,7 @@ ROOMS = (
     "evaluation",
     "training",
     "inference",
+    "inspection",
     "export",
     "commands",
 )

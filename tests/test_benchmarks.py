@@ -191,6 +191,39 @@ def test_forward_and_detect_run_with_few_packages(tmp_path):
     assert 0 < sparse <= 20 < crowded
 
 
+def test_input_times_every_kind_and_says_which_it_cannot(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("grain")
+    from benchmarks import input as script
+
+    kept = {kind: read for kind, read in script.sources.READERS.items() if kind != "yolo"}
+    monkeypatch.setattr(script.sources, "READERS", kept)
+    assert script.main(["--quick", "--json", str(tmp_path / "new" / "input.json")]) == 0
+    result = json.loads((tmp_path / "new" / "input.json").read_text())
+    rows = {row["source"]: row for row in result["rows"]}
+    measured = {name for name, row in rows.items() if "error" not in row}
+    assert measured == {"voc", "voc, cached"} | ({"coco", "csv"} & set(kept))
+    assert rows["yolo"]["error"] == "skipped: this kind has no reader yet"
+    for name in measured:
+        for figure in ("one_thread", "all_cores", "per_processor_second", "over_pillow"):
+            assert 0 < rows[name][figure]["low"] <= rows[name][figure]["median"] <= rows[name][figure]["high"]
+    assert result["images"] == 8 and result["pillow_images_per_second"] > 0
+    table = capsys.readouterr().out
+    assert "the figures mean nothing" in table and "| voc, cached | " in table
+    assert script.main(["--quick", "--kind=voc", f"--root={tmp_path}"]) == 1  # there is no such data
+    assert "Annotations" in capsys.readouterr().out
+
+
+def test_images_of_the_input_benchmark_compress_like_photographs(tmp_path):
+    from benchmarks import input_files
+
+    files = input_files.write_images(tmp_path / "images", 4)
+    sizes = [path.stat().st_size for path in (tmp_path / "images").iterdir()]
+    assert len(files) == 4 and 85_000 < min(sizes) <= max(sizes) < 135_000  # about 100 kB
+    for file in files:
+        for x1, y1, x2, y2 in file.boxes:
+            assert 0 < x1 < x2 <= 500 and 0 < y1 < y2 <= 375
+
+
 def test_gpu_script_says_that_there_is_no_gpu(tmp_path):
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHON": sys.executable, "OUT": str(tmp_path / "out")}
     command = ["bash", str(REPOSITORY / "benchmarks" / "gpu.sh")]

@@ -203,6 +203,35 @@ def test_an_image_larger_than_the_canvas_is_reduced_and_its_boxes_stay(tmp_path,
     ]
 
 
+class Sized(list):
+    """A source that knows the sizes of its images and has a name, which the test chooses."""
+
+    sizes = np.array([[16, 20], [90, 20]])
+
+
+def test_reductions_are_said_once_for_a_source_and_canvas_however_many_streams_read_it(tmp_path, caplog):
+    source = Sized([example(0), example(1)])
+    source.name = str(tmp_path)
+    with caplog.at_level(logging.INFO, "ssd_jax.data"):
+        for _ in range(3):  # evaluations
+            list(data.make_eval_loader(source, batch_size=2, canvas=(16, 20)))
+        list(data.make_eval_loader(source, batch_size=2, canvas=(16, 21)))
+        source.name = f"another {tmp_path}"
+        list(data.make_eval_loader(source, batch_size=2, canvas=(16, 21)))
+    said = "1 of 2 images are reduced to fit the canvas of 16x{} (height x width)"
+    assert [record.message for record in caplog.records] == [said.format(20), said.format(21), said.format(21)]
+
+
+def test_reductions_of_a_source_without_sizes_are_said_once(caplog):
+    source = [example(index, image=np.zeros((32, 40, 3), np.uint8))._replace(size=(32, 40)) for index in range(3)]
+    with caplog.at_level(logging.INFO, "ssd_jax.data"):
+        for _ in range(2):
+            list(data.make_eval_loader(source, batch_size=1, canvas=(16, 23), num_threads=0))
+    assert [record.message for record in caplog.records] == [
+        "example 0 and others are reduced to fit the canvas of 16x23 (height x width)"
+    ]
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_evaluation_reads_each_image_once_in_order(count):
     seen = []

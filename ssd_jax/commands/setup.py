@@ -126,6 +126,7 @@ def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Cal
             batch_size=recipe["evaluate"]["batch_size"],
             canvas=recipe["loader"]["canvas"],
             num_threads=recipe["loader"]["num_threads"],
+            cache=recipe["loader"]["cache"],
         )
         with contextlib.closing(stream) as batches:
             detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)
@@ -187,6 +188,13 @@ def train_batches(recipe: recipes.Recipe, source: Any, start_step: int) -> Strea
         seed=train["seed"],
         start_step=start_step,
     )
+
+
+def fill_caches(recipe: recipes.Recipe, *sources: Any) -> None:
+    """Builds the caches of decoded images, if the recipe wants any, while Ctrl-C still ends the program at once."""
+    if recipe["loader"]["cache"]:
+        for source in sources:
+            data.open_cache(source, recipe["loader"]["canvas"], recipe["loader"]["cache"])
 
 
 def run_description(recipe: recipes.Recipe, source: Any) -> dict[str, Any]:

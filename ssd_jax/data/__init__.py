@@ -3,6 +3,7 @@
 Importing this package imports Pillow but not Grain, which the loaders need only when they run.
 """
 
+from ssd_jax.data.cache import open_cache
 from ssd_jax.data.decode import ImageError, decode_image
 from ssd_jax.data.formats.voc import VOC_CLASSES
 from ssd_jax.data.loader import make_eval_loader, make_loader, padded_boxes
@@ -24,5 +25,6 @@ __all__ = [
     "make_eval_loader",
     "make_loader",
     "make_source",
+    "open_cache",
     "padded_boxes",
 ]

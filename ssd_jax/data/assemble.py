@@ -1,8 +1,9 @@
 """Laying decoded images and their padded boxes into the arrays of a batch."""
 
+import functools
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from ssd_jax.data.decode import ImageError, decode_image
 from ssd_jax.types import Batch, Example
 
 logger = logging.getLogger("ssd_jax.data")
+Pixels = Callable[[int, Example], np.ndarray]  # index, example -> uint8 [h, w, 3]; raises ImageError; picklable
 
 
 class Policy(NamedTuple):
@@ -37,8 +39,10 @@ class Assembler:
         if max_boxes < 1:
             raise ValueError(f"max_boxes must be positive, got {max_boxes}")
         self.source, self.canvas, self.max_boxes = source, (canvas[0], canvas[1]), max_boxes
+        self.pixels: Pixels = functools.partial(_decode, canvas=self.canvas)  # a cache may take its place
         self._policy, self._strict, self._log = policy, strict, OnceLog()
         self._canvas_text = f"the canvas of {canvas[0]}x{canvas[1]} (height x width)"
+        self._sizes_known = hasattr(source, "sizes")
         self._announce_reductions()
 
     def assemble(self, indices: Sequence[int | None], epochs: Sequence[int]) -> Batch:
@@ -48,19 +52,20 @@ class Assembler:
         for row, index in enumerate(indices):
             if index is not None:
                 batch.index[row] = index
-                self._fill(batch, row, self.source[index])
+                self._fill(batch, row, index)
         return batch
 
-    def _fill(self, batch: Batch, row: int, example: Example) -> None:
+    def _fill(self, batch: Batch, row: int, index: int) -> None:
+        example = self.source[index]
         try:
-            pixels = decode_image(example.image, example.size, limit=self.canvas)
+            pixels = self.pixels(index, example)
         except ImageError as error:
             if self._strict:
                 raise ImageError(f"{example.id}: {error}") from error
             self._log.warning("unreadable", example.id, "%s: %s; its place stays empty", example.id, error)
             return
-        if not self._fits(example.size):
-            self._log.info("reduced", "", "%s and others are reduced to fit %s", example.id, self._canvas_text)
+        if not self._sizes_known and not self._fits(example.size):
+            self._announce("%s and others are reduced to fit %s", example.id, self._canvas_text)
         height, width = pixels.shape[:2]
         batch.canvas[row, :height, :width] = pixels
         batch.size[row] = height, width
@@ -88,16 +93,24 @@ class Assembler:
         return boxes[kept].clip(0, 1), labels[kept], ignored[kept]
 
     def _announce_reductions(self) -> None:
-        """Says how many images do not fit the canvas, if the source knows its sizes; else, ``_fill`` says it once."""
-        sizes = getattr(self.source, "sizes", None)
-        if sizes is None:
-            return
+        """Says how many images do not fit the canvas, if the source knows its sizes; else, ``_fill`` says it."""
+        sizes = getattr(self.source, "sizes", ())
         count = sum(not self._fits(size) for size in sizes)
         if count:
-            self._log.info("reduced", "", "%d of %d images are reduced to fit %s", count, len(sizes), self._canvas_text)
+            self._announce("%d of %d images are reduced to fit %s", count, len(sizes), self._canvas_text)
+
+    def _announce(self, message: str, *values: Any) -> None:
+        """Says it once for this source and canvas, not again in each of the streams that evaluations make."""
+        name = getattr(self.source, "name", f"{len(self.source)} examples")
+        ANNOUNCED.info("reduced", f"{name} {self._canvas_text}", message, *values)
 
     def _fits(self, size: Sequence[int]) -> bool:
         return size[0] <= self.canvas[0] and size[1] <= self.canvas[1]
+
+
+def _decode(index: int, example: Example, *, canvas: tuple[int, int]) -> np.ndarray:  # uint8 [h, w, 3]
+    del index  # what reads stored pixels goes by it
+    return decode_image(example.image, example.size, limit=canvas)
 
 
 def _empty_batch(rows: int, canvas: tuple[int, int], max_boxes: int) -> Batch:
@@ -120,7 +133,7 @@ def _sound(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:  # [G, 4], [G] 
 
 
 class OnceLog:
-    """Says each thing once a process: streams are endless, and a bad file comes back every epoch."""
+    """Says each thing once: streams are endless, and a bad file comes back every epoch."""
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str]] = set()
@@ -146,3 +159,6 @@ class OnceLog:
 
     def __setstate__(self, said: set[tuple[str, str]]) -> None:
         self._said, self._lock = set(said), threading.Lock()
+
+
+ANNOUNCED = OnceLog()  # what is said once a process, whatever streams it makes

@@ -7,11 +7,13 @@ an interrupted stream continues with ``start_step``.
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ssd_jax.data.assemble import Assembler, Policy
+from ssd_jax.data.cache import open_cache
 from ssd_jax.types import Batch, Example
 
 ENDLESS = 2**40  # steps; Grain wants a length
@@ -91,6 +93,7 @@ def make_loader(
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     strict: bool = False,
+    cache: str | Path = "",
 ) -> Stream:
     """Returns the endless stream of training batches from a step on.
 
@@ -112,14 +115,21 @@ def make_loader(
         processes' batches in their order make up the global one.
       strict: raise ImageError for an image that cannot be read, instead of filling its row with an
         empty image (no boxes, size 1x1) and naming it in one warning.
+      cache: folder in which decoded images are kept for later epochs and runs; "": none. What it
+        lacks is built before this returns; the batches are the same. See :mod:`ssd_jax.data.cache`.
 
     Returns:
       An iterator with ``close()``, which ends its threads and processes.
+
+    Raises:
+      InputError: the cache cannot be written.
     """
-    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
     if start_step < 0 or seed < 0:
         raise ValueError(f"start_step and seed must not be negative, got {start_step} and {seed}")
+    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
     batches = TrainBatches(assembler, batch_size=batch_size, seed=seed, shard=shard)
+    if cache:
+        assembler.pixels = open_cache(source, assembler.canvas, cache, start=shard[0] / shard[1])
     return _iterate(batches, range(start_step, ENDLESS), num_threads, num_workers)
 
 
@@ -135,6 +145,7 @@ def make_eval_loader(
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     strict: bool = False,
+    cache: str | Path = "",
 ) -> Stream:
     """Returns each image once, in the source's order: pairs (Batch, valid [b] bool).
 
@@ -143,6 +154,8 @@ def make_eval_loader(
     """
     assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
     batches = EvalBatches(assembler, batch_size=batch_size, shard=shard)
+    if cache:
+        assembler.pixels = open_cache(source, assembler.canvas, cache, start=shard[0] / shard[1])
     return _iterate(batches, range(len(batches)), num_threads, num_workers)
 
 
