@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import fake_tfds
 import numpy as np
+import pytest
 from PIL import Image
 
 from ssd_jax import data
+from ssd_jax.data import tfds
 
 # The classes of the rendered shapes under names that VOC has, since the archives of VOC admit no others.
 CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car")
@@ -42,8 +45,9 @@ def save(picture: Picture, path: Path) -> None:
 def to_xml(picture: Picture, names: tuple[str, ...] = CLASSES) -> str:
     height, width = picture.pixels.shape[:2]
     objects = "".join(
-        f"<object><name>{names[label - 1]}</name><difficult>0</difficult><bndbox><xmin>{box[0]:g}</xmin>"
-        f"<ymin>{box[1]:g}</ymin><xmax>{box[2]:g}</xmax><ymax>{box[3]:g}</ymax></bndbox></object>"
+        f"<object><name>{names[label - 1]}</name><pose>Left</pose><truncated>0</truncated><difficult>0</difficult>"
+        f"<bndbox><xmin>{box[0]:g}</xmin><ymin>{box[1]:g}</ymin>"
+        f"<xmax>{box[2]:g}</xmax><ymax>{box[3]:g}</ymax></bndbox></object>"
         for box, label in zip(picture.boxes, picture.labels, strict=True)
     )
     size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
@@ -121,10 +125,30 @@ def write_ilsvrc(root: Path, items: list[Picture]) -> dict:
     return dict(kind="ilsvrc", root=str(root), split="val1")
 
 
+def write_tfds(root: Path, items: list[Picture]) -> dict:
+    """Prepares voc/2007 by TFDS from archives that hold these pictures as every split."""
+    archives = root / "archives"
+    archives.mkdir(parents=True)
+    files = {}
+    for item in items:
+        save(item, root / "picture.jpg")
+        files[f"JPEGImages/{item.name}.jpg"] = (root / "picture.jpg").read_bytes()
+        files[f"Annotations/{item.name}.xml"] = to_xml(item).encode()
+    for split in ("train", "val", "test"):
+        files[f"ImageSets/Main/{split}.txt"] = "".join(f"{item.name}\n" for item in items).encode()
+    for name in ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"):
+        fake_tfds.make_tar(archives / name, {f"VOCdevkit/VOC2007/{path}": data for path, data in files.items()})
+    with pytest.MonkeyPatch.context() as patch:
+        fake_tfds.install(patch, archives)
+        tfds.prepare("voc/2007", root / "tfds", archives, show_progress=False)
+    return dict(kind="tfds", root=str(root / "tfds"), split="voc/2007:train")
+
+
 WRITERS: dict[str, Callable[[Path, list[Picture]], dict]] = {
     "voc": write_voc,
     "coco": write_coco,
     "yolo": write_yolo,
     "csv": write_csv,
     "ilsvrc": write_ilsvrc,
+    "tfds": write_tfds,
 }

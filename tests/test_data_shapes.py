@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ssd_jax import data
-from ssd_jax.data.shapes_layout import NAMES, TILT, PlacedShape, _covers, _probe, place_objects, unit_outline
-from ssd_jax.data.shapes_paint import _mask, paint
+from ssd_jax.data.shapes.layout import NAMES, TILT, PlacedShape, _covers, _probe, place_objects, unit_outline
+from ssd_jax.data.shapes.paint import _mask, paint
 from ssd_jax.errors import InputError
 
 

@@ -25,6 +25,7 @@ def test_the_ground_truth_is_found_in_full(kind, tmp_path):
     source = data.make_source(**layouts.WRITERS[kind](tmp_path / "a folder", items))
     truth = data.ground_truth(source)
     assert not source.problems and source.max_boxes == max(len(item.labels) for item in items)
+    assert source.class_names == ("background", *(layouts.CLASSES if kind != "tfds" else data.VOC_CLASSES))
     names = [tuple(source.class_names[label] for label in entry.labels) for entry in truth]
     stated = [tuple(layouts.CLASSES[label - 1] for label in item.labels) for item in items]
     boxes = {item.name: item.boxes for item in items}

@@ -4,6 +4,7 @@ Exit status 0: done; 2: something the user gave cannot be used, said in one line
 a traceback; 130: interrupted. Any other failure is a bug and keeps its traceback.
 """
 
+import functools
 import logging
 import os
 import shutil
@@ -27,13 +28,16 @@ def run(
     argv: Sequence[str] | None = None,
     *,
     prepare: Callable[[Sequence[str]], None] | None = None,
+    positional: Sequence[str] = (),
 ) -> NoReturn:
     """Parses the options, calls ``main(argv)`` and exits with its status.
 
     Args:
-      main: takes the command line without the options; its result is the exit status.
+      main: takes the command line without the options: the program's name and the positional
+        arguments; its result is the exit status.
       argv: command line with the program's name first; default ``sys.argv``.
       prepare: called with the command line before it is parsed, to define flags that depend on it.
+      positional: what the required arguments that are no options are called.
     """
     argv = list(sys.argv if argv is None else argv)
     set_up_logging()
@@ -41,7 +45,7 @@ def run(
     try:
         if prepare:
             prepare(argv)
-        app.run(main, argv=argv, flags_parser=options.parse)
+        app.run(main, argv=argv, flags_parser=functools.partial(options.parse, positional=positional))
     except (InputError, flags.Error) as error:  # flags.Error: from prepare
         _leave(f"{name}: error: {options.sentence(error)}", INPUT_ERROR)
     except KeyboardInterrupt:

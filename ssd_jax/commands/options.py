@@ -18,15 +18,19 @@ from ml_collections.config_flags import config_flags
 from ssd_jax.errors import InputError
 
 
-def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parses the command line and returns what is left of it: the program's name.
+def parse(
+    argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS, *, positional: Sequence[str] = ()
+) -> list[str]:
+    """Parses the command line and returns what is left of it: the program's name and the positional arguments.
 
     Args:
       argv: the command line, the program's name first.
       flag_values: where the flags are defined.
+      positional: what the arguments that are no options are called; all of them are required.
 
     Raises:
-      InputError: an option is unknown, missing or of the wrong type, or a config file unusable.
+      InputError: an option is unknown, missing or of the wrong type, a config file is unusable, or there
+        are too few or too many positional arguments.
     """
     try:
         rest = flag_values(argv)
@@ -36,8 +40,12 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> l
         raise
     except Exception as error:  # whatever a config file, which is the user's code, may raise
         raise InputError(_describe(error, argv, flag_values)) from error
-    if len(rest) > 1:
-        raise InputError(f"expected options only (--name=value), got {rest[1]!r}")
+    surplus = rest[1 + len(positional) :]
+    if surplus:
+        expected = f"{' '.join(positional)} and options" if positional else "options only"
+        raise InputError(f"expected {expected} (--name=value), got {surplus[0]!r}")
+    if len(rest) <= len(positional):
+        raise InputError(f"{positional[len(rest) - 1]} is missing (--help lists the options)")
     return rest
 
 

@@ -9,7 +9,7 @@ from ssd_jax.data.formats.voc import VOC_CLASSES
 from ssd_jax.data.loader import make_eval_loader, make_loader, padded_boxes
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
-from ssd_jax.data.shapes import ShapesSource
+from ssd_jax.data.shapes.source import ShapesSource
 from ssd_jax.data.sources import KINDS, Source, ground_truth, make_source
 
 __all__ = [

@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ssd_jax.data.formats import coco, csv_table, folder, ilsvrc, voc, yolo
+from ssd_jax.data.formats import coco, csv_table, folder, ilsvrc, tfds_records, voc, yolo
 from ssd_jax.data.part import parse_part
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
-from ssd_jax.data.shapes import ShapesSource
+from ssd_jax.data.shapes.source import ShapesSource
 from ssd_jax.errors import InputError
 from ssd_jax.types import Example, ImageGroundTruth
 
@@ -20,6 +20,7 @@ READERS = {  # kind -> reader of its format; each documents its options and its 
     "ilsvrc": ilsvrc.read,
     "yolo": yolo.read,
     "csv": csv_table.read,
+    "tfds": tfds_records.read,
     "folder": folder.read,
 }
 KINDS = (*READERS, "shapes")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.shapes_layout import MAX_OBJECTS, NAMES, place_objects
-from ssd_jax.data.shapes_paint import paint
+from ssd_jax.data.shapes.layout import MAX_OBJECTS, NAMES, place_objects
+from ssd_jax.data.shapes.paint import paint
 from ssd_jax.errors import InputError
 from ssd_jax.types import BACKGROUND, Example
 

@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ssd_jax.data.shapes_layout import PlacedShape
+from ssd_jax.data.shapes.layout import PlacedShape
 
 _FINE = 4  # masks are drawn this much larger and averaged: the edges are anti-aliased
 _CONTRAST = 90.0  # Euclidean distance in RGB between a shape and what lies under it

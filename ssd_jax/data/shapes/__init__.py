@@ -1,0 +1,1 @@
+"""A rendered dataset that needs no files."""
