@@ -42,7 +42,7 @@ def main(_) -> int:
     """Runs the command line; returns the exit status."""
     # Imported here, so that a wrong option is answered at once.
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import checks, pictures, setup
+    from ssd_jax.commands import checks, describe, pictures, setup
     from ssd_jax.evaluation import coco, voc
 
     cli.warn_if_gpu_is_idle()
@@ -52,7 +52,7 @@ def main(_) -> int:
     network, variables, step, choice = setup.restore_run(FLAGS.ckpt, FLAGS.step, recipe)
     source = setup.open_source(recipe, "eval", network.class_names)
     print(f"evaluating step {step} ({choice}) of {FLAGS.ckpt} on {len(source):,} images ({source.name})", flush=True)
-    for line in source.problems.lines():
+    for line in describe.data_remarks(recipe, source):
         print(f"data: {line}")
 
     detections, truth, voc_result = setup.make_evaluator(recipe, network, source)(variables)

@@ -182,6 +182,14 @@ def test_boxes_that_no_source_should_give_are_left_out_with_a_warning(caplog):
     ]
 
 
+def test_evaluations_that_share_a_log_name_an_unreadable_image_once(caplog):
+    source, log = [example(0), example(1, image=b"no image")], data.OnceLog()
+    with caplog.at_level(logging.WARNING, "ssd_jax.data"):
+        for _ in range(3):
+            list(data.make_eval_loader(source, batch_size=2, canvas=CANVAS, num_threads=0, log=log))
+    assert len(caplog.records) == 1 and "example 1" in caplog.text
+
+
 def test_more_boxes_than_rows_are_cut_with_a_warning(caplog):
     with caplog.at_level(logging.WARNING, "ssd_jax.data"):
         batch = take(1, [example(0, boxes=[(0, 0, 1, 1)] * 3, labels=(1, 2, 3))], batch_size=1, max_boxes=2)[0]
@@ -198,35 +206,15 @@ def test_an_image_larger_than_the_canvas_is_reduced_and_its_boxes_stay(tmp_path,
     # The picture is linear in x and y; 10 levels for JPEG at a low resolution and half a pixel at the edge.
     assert np.abs(batch.canvas[0, :24, :30].astype(int) - np.asarray(picture(24, 30))).max() < 10
     np.testing.assert_array_equal(batch.boxes[0, 0], np.float32([0.1, 0.25, 0.5, 0.75]))
-    assert [record.message for record in caplog.records] == [
-        "2 of 2 images are reduced to fit the canvas of 24x32 (height x width)"
-    ]
+    line = "2 of 2 images are reduced to fit the canvas of 24x32 (height x width)"
+    assert data.reductions(source, (24, 32)) == line and data.reductions(source, (80, 100)) == ""
+    assert not caplog.records  # the programs print that line once, however many streams they make
 
 
-class Sized(list):
-    """A source that knows the sizes of its images and has a name, which the test chooses."""
-
-    sizes = np.array([[16, 20], [90, 20]])
-
-
-def test_reductions_are_said_once_for_a_source_and_canvas_however_many_streams_read_it(tmp_path, caplog):
-    source = Sized([example(0), example(1)])
-    source.name = str(tmp_path)
-    with caplog.at_level(logging.INFO, "ssd_jax.data"):
-        for _ in range(3):  # evaluations
-            list(data.make_eval_loader(source, batch_size=2, canvas=(16, 20)))
-        list(data.make_eval_loader(source, batch_size=2, canvas=(16, 21)))
-        source.name = f"another {tmp_path}"
-        list(data.make_eval_loader(source, batch_size=2, canvas=(16, 21)))
-    said = "1 of 2 images are reduced to fit the canvas of 16x{} (height x width)"
-    assert [record.message for record in caplog.records] == [said.format(20), said.format(21), said.format(21)]
-
-
-def test_reductions_of_a_source_without_sizes_are_said_once(caplog):
+def test_reductions_of_a_source_without_sizes_are_said_once_a_stream(caplog):
     source = [example(index, image=np.zeros((32, 40, 3), np.uint8))._replace(size=(32, 40)) for index in range(3)]
     with caplog.at_level(logging.INFO, "ssd_jax.data"):
-        for _ in range(2):
-            list(data.make_eval_loader(source, batch_size=1, canvas=(16, 23), num_threads=0))
+        list(data.make_eval_loader(source, batch_size=1, canvas=(16, 23), num_threads=0))
     assert [record.message for record in caplog.records] == [
         "example 0 and others are reduced to fit the canvas of 16x23 (height x width)"
     ]

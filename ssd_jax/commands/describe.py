@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ssd_jax import parallel, training
+from ssd_jax import data, parallel, training
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import setup
 from ssd_jax.commands.progress import Progress
@@ -52,8 +52,13 @@ def start_summary(
     }
     lines = [f"{key:>15}  {value}" for key, value in rows.items()]
     for name, part in (("train data", source), ("eval data", eval_source)):
-        lines += [f"{name:>15}  {line}" for line in part.problems.lines()]
+        lines += [f"{name:>15}  {line}" for line in data_remarks(recipe, part)]
     return "\n".join(lines)
+
+
+def data_remarks(recipe: recipes.Recipe, source: Any) -> list[str]:
+    """Returns what is to be said of a source: its problems, and how many images the canvas makes smaller."""
+    return [line for line in (*source.problems.lines(), data.reductions(source, recipe["loader"]["canvas"])) if line]
 
 
 def dry_run(

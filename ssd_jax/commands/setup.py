@@ -119,6 +119,7 @@ def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Cal
     checks.check_step(detect_step, variables, batch, "detect, match")
     truth = data.ground_truth(source)
     checks.check_ground_truth(source, truth)
+    log = data.OnceLog()
 
     def evaluate(variables: Any) -> tuple[list[ImageDetections], list[ImageGroundTruth], voc.VocResult]:
         stream = data.make_eval_loader(
@@ -127,6 +128,7 @@ def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Cal
             canvas=recipe["loader"]["canvas"],
             num_threads=recipe["loader"]["num_threads"],
             cache=recipe["loader"]["cache"],
+            log=log,
         )
         with contextlib.closing(stream) as batches:
             detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)

@@ -3,6 +3,7 @@
 Importing this package imports Pillow but not Grain, which the loaders need only when they run.
 """
 
+from ssd_jax.data.assemble import OnceLog, reductions
 from ssd_jax.data.cache import open_cache
 from ssd_jax.data.decode import ImageError, decode_image
 from ssd_jax.data.formats.voc import VOC_CLASSES
@@ -16,6 +17,7 @@ __all__ = [
     "KINDS",
     "VOC_CLASSES",
     "ImageError",
+    "OnceLog",
     "Problems",
     "ShapesSource",
     "Source",
@@ -27,4 +29,5 @@ __all__ = [
     "make_source",
     "open_cache",
     "padded_boxes",
+    "reductions",
 ]

@@ -26,7 +26,13 @@ class Assembler:
     """Turns indices of a source into a batch. Picklable; the threads of a loader share it."""
 
     def __init__(
-        self, source: Sequence[Example], canvas: tuple[int, int], max_boxes: int, policy: Policy, strict: bool
+        self,
+        source: Sequence[Example],
+        canvas: tuple[int, int],
+        max_boxes: int,
+        policy: Policy,
+        strict: bool,
+        log: "OnceLog | None" = None,
     ) -> None:
         if not len(source):
             raise ValueError("source must hold at least one example, got an empty one")
@@ -40,10 +46,8 @@ class Assembler:
             raise ValueError(f"max_boxes must be positive, got {max_boxes}")
         self.source, self.canvas, self.max_boxes = source, (canvas[0], canvas[1]), max_boxes
         self.pixels: Pixels = functools.partial(_decode, canvas=self.canvas)  # a cache may take its place
-        self._policy, self._strict, self._log = policy, strict, OnceLog()
-        self._canvas_text = f"the canvas of {canvas[0]}x{canvas[1]} (height x width)"
+        self._policy, self._strict, self._log = policy, strict, OnceLog() if log is None else log
         self._sizes_known = hasattr(source, "sizes")
-        self._announce_reductions()
 
     def assemble(self, indices: Sequence[int | None], epochs: Sequence[int]) -> Batch:
         """Makes the batch of these examples; None, and what cannot be read, become an empty image."""
@@ -64,8 +68,8 @@ class Assembler:
                 raise ImageError(f"{example.id}: {error}") from error
             self._log.warning("unreadable", example.id, "%s: %s; its place stays empty", example.id, error)
             return
-        if not self._sizes_known and not self._fits(example.size):
-            self._announce("%s and others are reduced to fit %s", example.id, self._canvas_text)
+        if not self._sizes_known and _exceeds(example.size, self.canvas):  # else ``reductions`` knows beforehand
+            self._log.info("reduced", "", "%s and others are reduced to fit %s", example.id, _describe(self.canvas))
         height, width = pixels.shape[:2]
         batch.canvas[row, :height, :width] = pixels
         batch.size[row] = height, width
@@ -92,20 +96,20 @@ class Assembler:
             kept = kept[: self.max_boxes]
         return boxes[kept].clip(0, 1), labels[kept], ignored[kept]
 
-    def _announce_reductions(self) -> None:
-        """Says how many images do not fit the canvas, if the source knows its sizes; else, ``_fill`` says it."""
-        sizes = getattr(self.source, "sizes", ())
-        count = sum(not self._fits(size) for size in sizes)
-        if count:
-            self._announce("%d of %d images are reduced to fit %s", count, len(sizes), self._canvas_text)
 
-    def _announce(self, message: str, *values: Any) -> None:
-        """Says it once for this source and canvas, not again in each of the streams that evaluations make."""
-        name = getattr(self.source, "name", f"{len(self.source)} examples")
-        ANNOUNCED.info("reduced", f"{name} {self._canvas_text}", message, *values)
+def reductions(source: Any, canvas: tuple[int, int]) -> str:
+    """Returns a line on how many images do not fit the canvas; "" if none, or if the source does not know its sizes."""
+    sizes = getattr(source, "sizes", ())
+    count = sum(_exceeds(size, canvas) for size in sizes)
+    return f"{count} of {len(sizes)} images are reduced to fit {_describe(canvas)}" if count else ""
 
-    def _fits(self, size: Sequence[int]) -> bool:
-        return size[0] <= self.canvas[0] and size[1] <= self.canvas[1]
+
+def _exceeds(size: Sequence[int], canvas: tuple[int, int]) -> bool:
+    return bool(size[0] > canvas[0] or size[1] > canvas[1])
+
+
+def _describe(canvas: tuple[int, int]) -> str:
+    return f"the canvas of {canvas[0]}x{canvas[1]} (height x width)"
 
 
 def _decode(index: int, example: Example, *, canvas: tuple[int, int]) -> np.ndarray:  # uint8 [h, w, 3]
@@ -159,6 +163,3 @@ class OnceLog:
 
     def __setstate__(self, said: set[tuple[str, str]]) -> None:
         self._said, self._lock = set(said), threading.Lock()
-
-
-ANNOUNCED = OnceLog()  # what is said once a process, whatever streams it makes

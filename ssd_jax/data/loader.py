@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ssd_jax.data.assemble import Assembler, Policy
+from ssd_jax.data.assemble import Assembler, OnceLog, Policy
 from ssd_jax.data.cache import open_cache
 from ssd_jax.types import Batch, Example
 
@@ -146,13 +146,16 @@ def make_eval_loader(
     shard: tuple[int, int] = (0, 1),
     strict: bool = False,
     cache: str | Path = "",
+    log: OnceLog | None = None,
 ) -> Stream:
     """Returns each image once, in the source's order: pairs (Batch, valid [b] bool).
 
     The last batch is filled up with empty images, whose ``valid`` is False. With several
-    processes all get the same number of batches. Arguments as in :func:`make_loader`.
+    processes all get the same number of batches. Arguments as in :func:`make_loader`; streams that
+    share a ``log`` name an unreadable image once among them.
     """
-    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
+    policy = Policy(difficult, crowd)
+    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), policy, strict, log)
     batches = EvalBatches(assembler, batch_size=batch_size, shard=shard)
     if cache:
         assembler.pixels = open_cache(source, assembler.canvas, cache, start=shard[0] / shard[1])
