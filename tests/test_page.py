@@ -1,0 +1,195 @@
+"""Pages: nothing written in them can become code, and they can be read by everyone."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from ssd_jax.visualize import page, page_charts, page_style
+from ssd_jax.visualize.page import Column
+
+NASTY = "<script>alert('1')</script> \"&amp;\" \x00\x1b \udcff 猫"
+VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Reads a page: its tags with their attributes, its text, and whether every element is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.balanced, self._open = [], [], True, []
+        self.feed(text)
+        self.close()
+        self.balanced = self.balanced and not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        self.balanced = self.balanced and bool(self._open) and self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def headings(self):
+        return [int(tag[1]) for tag, _ in self.tags if re.fullmatch("h[1-6]", tag)]
+
+    def attributes(self, name):
+        return [attributes[name] for _, attributes in self.tags if name in attributes]
+
+
+def example(text="text"):
+    """A page with one of everything."""
+    rows = [(text, "1", page.bar(3, 4, text)), (page.with_swatch((1, 2, 3), text), "20", page.bar(0, 0, "0"))]
+    columns = [Column(text), Column("number", number=True), Column("bar", bar=True)]
+    chart = page_charts.heat_map(
+        np.arange(4).reshape(2, 2),
+        title=text,
+        x_label=text,
+        y_label=text,
+        x_ticks=[(0.5, text)],
+        y_ticks=[(0.5, text)],
+        crosses=[(0.5, 1.0)],
+    )
+    sections = [
+        page.section(text, page.text(text), page.table(columns, rows, caption=text, remark=text, footer=[text] * 3)),
+        page.section("Second & last", page.bullets([text]), page.subsection(text, page.facts([(text, text, text)]))),
+        page.section(
+            "Second & last",
+            page.details([page.tag("bad", text), text], page.code_block([text], label=text), open_=True),
+        ),
+        page.section(
+            "猫",
+            page.side_by_side(page.drawing(chart, caption=text), None),
+            page.bar_chart([(text, 1.0, text)], caption=text, of=text, measure=text, remark=text),
+            page.figure(b"\xff\xd8", size=(3, 4), alt=text, caption=text, least_width=5),
+        ),
+    ]
+    return page.page(text, sections, subtitle=text, lead=page.callout("good", text, text), footer=text)
+
+
+def test_text_is_escaped_wherever_it_stands():
+    plain, nasty = Reader(example()), Reader(example(NASTY))
+    assert [tag for tag, _ in nasty.tags] == [tag for tag, _ in plain.tags]  # no element more
+    assert [sorted(attributes) for _, attributes in nasty.tags] == [sorted(a) for _, a in plain.tags]
+    said = NASTY.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\udcff", "\ufffd")
+    assert said in nasty.text and said in nasty.attributes("alt") and said in nasty.attributes("aria-label")
+    example(NASTY).encode("utf-8")  # half of a surrogate pair could not be written
+
+
+def test_markup_passes_and_text_does_not():
+    assert page.element("p", "a<b", page.element("b", "c"), None, ["d", [page.Markup("<br>")]]) == (
+        "<p>a&lt;b<b>c</b>d<br></p>"
+    )
+    assert page.element("img", alt='"', hidden=True, class_="x", aria_label=None, width=3) == (
+        '<img alt="&quot;" hidden class="x" width="3">'
+    )
+
+
+def test_the_document_is_well_formed_and_can_be_navigated():
+    text = example()
+    found = Reader(text)
+    assert text.startswith("<!DOCTYPE html>") and found.balanced
+    tags = [tag for tag, _ in found.tags]
+    for landmark in ("header", "nav", "main", "footer", "h1"):
+        assert tags.count(landmark) == 1, landmark
+    assert found.headings[0] == 1
+    assert all(after - before <= 1 for before, after in zip(found.headings, found.headings[1:], strict=False))
+    ids = found.attributes("id")
+    assert len(ids) == len(set(ids))
+    targets = [*(link.removeprefix("#") for link in found.attributes("href")), *found.attributes("aria-labelledby")]
+    assert targets and set(targets) <= set(ids)
+    assert dict(found.tags)["html"]["lang"] == "en"
+
+
+def test_tables_and_pictures_can_be_read_aloud():
+    found = Reader(example())
+    tags = [tag for tag, _ in found.tags]
+    assert tags.count("caption") == tags.count("table") == 2
+    assert {attributes["scope"] for tag, attributes in found.tags if tag == "th"} == {"row", "col"}
+    for tag, attributes in found.tags:
+        if tag == "img":
+            assert attributes["alt"] and (attributes["width"], attributes["height"]) == ("4", "3")
+        if tag == "svg":
+            assert attributes["role"] == "img" and attributes["aria-label"]
+        if attributes.get("class") == "scroll" or tag == "pre":  # scrolls, so the keyboard must reach it
+            assert attributes["tabindex"] == "0" and attributes["role"] == "region" and attributes["aria-label"]
+
+
+def test_nothing_is_fetched_and_nothing_runs():
+    text = example()
+    found = Reader(text)
+    assert "script" not in [tag for tag, _ in found.tags]
+    assert all(source.startswith("data:") for source in found.attributes("src"))
+    assert all(link.startswith("#") for link in found.attributes("href"))
+    assert "url(" not in text and "@import" not in text and "http" not in text.replace("http-equiv", "")
+    assert "default-src 'none'" in found.attributes("content")[-1]
+
+
+def test_bars_are_as_long_as_their_share():
+    def width(value, maximum):
+        return re.search(r"--share:([\d.e+-]+)%", page.bar(value, maximum, ""))[1]
+
+    assert [width(1, 4), width(4, 4), width(9, 4), width(-1, 4), width(0, 0)] == ["25", "100", "100", "0", "0"]
+    chart = page.bar_chart([("a", 2.0, "two"), ("b", 1.0, "one")], caption="c", of="o", measure="m")
+    assert re.findall(r"--share:(\d+)%", chart) == ["100", "50"] and "two" in chart
+
+
+def test_rows_must_fit_their_columns():
+    with pytest.raises(ValueError, match="rows: expected 2 cells, got 1"):
+        page.table([Column("a"), Column("b")], [["x"]], caption="c")
+
+
+def test_a_short_page_has_no_contents():
+    assert "<nav" not in page.page("title", [page.section("one"), page.section("two")])
+
+
+def test_heat_map_draws_a_cell_for_each_that_counts():
+    svg = page_charts.heat_map(np.array([[0, 4], [1, 0]]), title="t", x_label="x", y_label="y", x_ticks=[], y_ticks=[])
+    cells = [attributes for tag, attributes in Reader(svg).tags if attributes.get("class") == "mark"]
+    # The lowest row comes first: 4 lies lower right, 1 upper left; opacities 0.12 + 0.88 sqrt(count / 4).
+    assert [cell["opacity"] for cell in cells] == ["1", "0.56"]
+    assert float(cells[0]["x"]) > float(cells[1]["x"]) and float(cells[0]["y"]) > float(cells[1]["y"])
+    empty = page_charts.heat_map(np.zeros((2, 2)), title="t", x_label="x", y_label="y", x_ticks=[], y_ticks=[])
+    assert 'class="mark"' not in empty
+
+
+def luminance(color):
+    """WCAG 2.2, "relative luminance"."""
+    channels = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colors", [page_style.LIGHT, page_style.DARK], ids=["light", "dark"])
+def test_contrast_suffices(colors):
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)  # by definition
+    papers = ("paper", "raised")
+    for text in ("ink", "faint", "accent"):
+        for background in papers:
+            assert contrast(colors[text], colors[background]) >= 4.5, (text, background)
+    for mood in ("good", "warning", "bad"):
+        for text in ("ink", mood):
+            assert contrast(colors[text], colors[f"{mood}-paper"]) >= 4.5, mood
+    for shape in ("bar", "good", "warning", "bad"):
+        for background in (*papers, "track"):
+            assert contrast(colors[shape], colors[background]) >= 3, (shape, background)
+    for text in ("ink", "accent"):
+        assert contrast(colors[text], colors["note-paper"]) >= 4.5, text
+    assert page_style.LIGHT.keys() == page_style.DARK.keys()
+
+
+def test_the_style_defines_every_color_it_uses():
+    css = page_style.style_sheet()
+    used = set(re.findall(r"var\(--([\w-]+)", css))
+    assert used - {"share", "least"} <= set(page_style.LIGHT) and css.count("{") == css.count("}")
+    assert "prefers-color-scheme:dark" in css
