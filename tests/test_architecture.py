@@ -27,6 +27,7 @@ ROOMS = (
     "parallel",
     "checkpoint",
     "visualize",
+    "page",
     "data",
     "weights",
     "evaluation",

@@ -1,6 +1,7 @@
 """Parts of a collection by hash of the ids, "all[:80%]": disjoint, complete, stable, fair."""
 
 import math
+import os
 
 import pytest
 from voc_folder import add_image, annotation, one_object
@@ -100,3 +101,7 @@ def test_an_empty_part_is_refused(tmp_path):
     side = "[50%:]" if hash_fraction("a") < 0.5 else "[:50%]"
     with pytest.raises(InputError, match="this part of the 1 images holds none"):
         read(tmp_path, f"all{side}")
+
+
+def test_a_file_name_that_is_no_utf8_has_a_place_too():
+    assert 0 <= hash_fraction(os.fsdecode(b"caf\xe9")) < 1

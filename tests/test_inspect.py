@@ -14,7 +14,11 @@ from damage import DAMAGES, Damage, damage, make_folder
 from test_page import Reader
 
 from ssd_jax import inspection, parallel, recipe
-from ssd_jax.commands import describe, inspect_findings, inspect_pictures, inspect_report, inspect_text, setup
+from ssd_jax.commands import describe, setup
+from ssd_jax.commands.inspect import findings as inspect_findings
+from ssd_jax.commands.inspect import pictures as inspect_pictures
+from ssd_jax.commands.inspect import report as inspect_report
+from ssd_jax.commands.inspect import text as inspect_text
 from ssd_jax.data.problems import KINDS
 from ssd_jax.errors import InputError
 

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from ssd_jax.visualize import page, page_charts, page_style
-from ssd_jax.visualize.page import Column
+from ssd_jax import page
+from ssd_jax.page import Column, charts, style
 
 NASTY = "<script>alert('1')</script> \"&amp;\" \x00\x1b \udcff 猫"
 VOID = {"meta", "img", "br"}
@@ -46,7 +46,7 @@ def example(text="text"):
     """A page with one of everything."""
     rows = [(text, "1", page.bar(3, 4, text)), (page.with_swatch((1, 2, 3), text), "20", page.bar(0, 0, "0"))]
     columns = [Column(text), Column("number", number=True), Column("bar", bar=True)]
-    chart = page_charts.heat_map(
+    chart = charts.heat_map(
         np.arange(4).reshape(2, 2),
         title=text,
         x_label=text,
@@ -149,12 +149,12 @@ def test_a_short_page_has_no_contents():
 
 
 def test_heat_map_draws_a_cell_for_each_that_counts():
-    svg = page_charts.heat_map(np.array([[0, 4], [1, 0]]), title="t", x_label="x", y_label="y", x_ticks=[], y_ticks=[])
+    svg = charts.heat_map(np.array([[0, 4], [1, 0]]), title="t", x_label="x", y_label="y", x_ticks=[], y_ticks=[])
     cells = [attributes for tag, attributes in Reader(svg).tags if attributes.get("class") == "mark"]
     # The lowest row comes first: 4 lies lower right, 1 upper left; opacities 0.12 + 0.88 sqrt(count / 4).
     assert [cell["opacity"] for cell in cells] == ["1", "0.56"]
     assert float(cells[0]["x"]) > float(cells[1]["x"]) and float(cells[0]["y"]) > float(cells[1]["y"])
-    empty = page_charts.heat_map(np.zeros((2, 2)), title="t", x_label="x", y_label="y", x_ticks=[], y_ticks=[])
+    empty = charts.heat_map(np.zeros((2, 2)), title="t", x_label="x", y_label="y", x_ticks=[], y_ticks=[])
     assert 'class="mark"' not in empty
 
 
@@ -170,7 +170,7 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("colors", [page_style.LIGHT, page_style.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("colors", [style.LIGHT, style.DARK], ids=["light", "dark"])
 def test_contrast_suffices(colors):
     assert contrast("#000000", "#ffffff") == pytest.approx(21)  # by definition
     papers = ("paper", "raised")
@@ -185,11 +185,11 @@ def test_contrast_suffices(colors):
             assert contrast(colors[shape], colors[background]) >= 3, (shape, background)
     for text in ("ink", "accent"):
         assert contrast(colors[text], colors["note-paper"]) >= 4.5, text
-    assert page_style.LIGHT.keys() == page_style.DARK.keys()
+    assert style.LIGHT.keys() == style.DARK.keys()
 
 
 def test_the_style_defines_every_color_it_uses():
-    css = page_style.style_sheet()
+    css = style.style_sheet()
     used = set(re.findall(r"var\(--([\w-]+)", css))
-    assert used - {"share", "least"} <= set(page_style.LIGHT) and css.count("{") == css.count("}")
+    assert used - {"share", "least"} <= set(style.LIGHT) and css.count("{") == css.count("}")
     assert "prefers-color-scheme:dark" in css

@@ -41,7 +41,8 @@ def run(
     """
     argv = list(sys.argv if argv is None else argv)
     set_up_logging()
-    name = Path(argv[0]).name
+    path = Path(argv[0])
+    name = path.parent.name if path.stem == "__main__" else path.name
     try:
         if prepare:
             prepare(argv)

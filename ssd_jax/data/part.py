@@ -49,7 +49,7 @@ def parse_part(split: str) -> tuple[str, Part]:
 
 def hash_fraction(image_id: str) -> float:
     """Returns a number in [0, 1) that depends on the id alone."""
-    return int.from_bytes(hashlib.blake2b(image_id.encode(), digest_size=6).digest(), "big") / 2**48
+    return int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "surrogateescape"), digest_size=6).digest(), "big") / 2**48
 
 
 def _fraction(percentage: str, default: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from ssd_jax.visualize.page_markup import Content, Markup, element
+from ssd_jax.page.markup import Content, Markup, element
 
 Mood = Literal["note", "good", "warning", "bad"]
 

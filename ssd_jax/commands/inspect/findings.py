@@ -11,7 +11,7 @@ import tqdm
 from ssd_jax import data, inspection
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import setup
-from ssd_jax.commands.inspect_rehearsal import rehearse
+from ssd_jax.commands.inspect.rehearsal import rehearse
 from ssd_jax.data.problems import KINDS, Problem
 
 SPLITS = ("train", "eval")

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssd_jax import inspection
-from ssd_jax.commands.inspect_findings import Findings, SplitFindings
-from ssd_jax.visualize import page as pages
-from ssd_jax.visualize.page import Column, Markup, Mood, Section
-from ssd_jax.visualize.page_charts import Tick, heat_map
+from ssd_jax import page as pages
+from ssd_jax.commands.inspect.findings import Findings, SplitFindings
+from ssd_jax.page import Column, Markup, Mood, Section, Tick, heat_map
 
 CELLS = 32  # a side of the map of box shapes
 SMALLEST = 4.0  # pixels of the input; the map's lower left corner

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ssd_jax import inspection
-from ssd_jax.commands.inspect_findings import Findings, SplitFindings
+from ssd_jax.commands.inspect.findings import Findings, SplitFindings
 
 NAMED = 5  # entries of a kind of problem; the page lists all
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ssd_jax import inspection, visualize
-from ssd_jax.commands.inspect_findings import Findings, SplitFindings
+from ssd_jax.commands.inspect.findings import Findings, SplitFindings
 
 DRAWS = 3  # epochs shown of each augmented image
 WIDTH = 1600  # pixels of a sheet

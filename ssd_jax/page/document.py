@@ -1,48 +1,13 @@
-"""Self-contained HTML pages: reports that open anywhere, without network, scripts or fonts of their own.
-
-Everything is built from :func:`element`, which escapes every text that is not :class:`Markup` already;
-so a file's or a class's name can never become part of the page's code. A page is
-
-    page("Title", [section("First", text("...")), section("Second", table(...))], lead=callout("good", "All is well"))
-"""
+"""The parts of a page, and the page itself."""
 
 import base64
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ssd_jax.visualize.page_markup import Content, Markup, element, escape, join
-from ssd_jax.visualize.page_style import style_sheet
-from ssd_jax.visualize.page_tables import Column, Mood, bar, bar_chart, table
-
-__all__ = [
-    "Column",
-    "Content",
-    "Markup",
-    "Mood",
-    "Section",
-    "bar",
-    "bar_chart",
-    "bullets",
-    "callout",
-    "code",
-    "code_block",
-    "details",
-    "drawing",
-    "element",
-    "escape",
-    "facts",
-    "figure",
-    "join",
-    "page",
-    "section",
-    "side_by_side",
-    "subsection",
-    "table",
-    "tag",
-    "text",
-    "with_swatch",
-]
+from ssd_jax.page.markup import Content, Markup, element, join
+from ssd_jax.page.style import style_sheet
+from ssd_jax.page.tables import Mood
 
 
 class Section(NamedTuple):

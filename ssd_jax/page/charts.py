@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssd_jax.visualize.page_markup import Markup, element, join
+from ssd_jax.page.markup import Markup, element, join
 
 Tick = tuple[float, str]  # (place along the axis in [0, 1], label)
 

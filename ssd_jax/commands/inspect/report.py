@@ -1,11 +1,11 @@
 """The findings of ``commands.inspect`` as a page to look at."""
 
-from ssd_jax.commands import inspect_boxes
-from ssd_jax.commands.inspect_findings import Findings, ProblemGroup, SplitFindings
-from ssd_jax.commands.inspect_pictures import DRAWS, Picture, Pictures
+from ssd_jax import page as pages
+from ssd_jax.commands.inspect import boxes
+from ssd_jax.commands.inspect.findings import Findings, ProblemGroup, SplitFindings
+from ssd_jax.commands.inspect.pictures import DRAWS, Picture, Pictures
+from ssd_jax.page import Column, Markup, Mood, Section
 from ssd_jax.visualize import class_color
-from ssd_jax.visualize import page as pages
-from ssd_jax.visualize.page import Column, Markup, Mood, Section
 
 LISTED = 5_000  # entries of a kind of problem; inspection.json has all
 UNFOLDED = 8  # problems of a split up to which their lists are open from the start
@@ -19,11 +19,7 @@ COSTS: dict[str, tuple[Mood, str]] = {
 def write_page(findings: Findings, pictures: Pictures, *, title: str) -> str:
     """Returns the page as an HTML document."""
     sections = [_data(findings), _classes(findings), *(_problems(part) for part in findings.splits)]
-    sections += [
-        section
-        for section in (inspect_boxes.shapes(findings), inspect_boxes.default_boxes(findings))
-        if section is not None
-    ]
+    sections += [section for section in (boxes.shapes(findings), boxes.default_boxes(findings)) if section is not None]
     if pictures.samples is not None:
         sections.append(_samples(pictures.samples, findings.splits[0].split))
     if pictures.priors is not None:

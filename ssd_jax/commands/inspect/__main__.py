@@ -37,29 +37,31 @@ def main(_) -> int:
     """Runs the command line; returns the exit status."""
     # Imported here, so that a wrong option is answered at once.
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import inspect_findings, inspect_pictures, inspect_report, inspect_text, setup
+    from ssd_jax.commands import setup
+    from ssd_jax.commands.inspect import pictures, report, text
+    from ssd_jax.commands.inspect.findings import SPLITS, gather
     from ssd_jax.errors import InputError
 
     recipe = recipes.plain(FLAGS.config)
     name = recipe_name(FLAGS["config"].config_filename)  # pyright: ignore[reportAttributeAccessIssue]
     output = setup.open_workdir(FLAGS.output or f"runs/inspection/{default_name(name, recipe)}", option="--output")
-    wanted = inspect_findings.SPLITS if FLAGS.split == "both" else (FLAGS.split,)
+    wanted = SPLITS if FLAGS.split == "both" else (FLAGS.split,)
     try:
-        findings = inspect_findings.gather(recipe, wanted=wanted, decode=not FLAGS.fast)
+        findings = gather(recipe, wanted=wanted, decode=not FLAGS.fast)
     except InputError as error:
         raise InputError(f"training cannot start: {error}") from error
 
-    pictures = inspect_pictures.draw(
+    drawn = pictures.draw(
         findings, output, num_samples=FLAGS.num_samples, num_priors=FLAGS.num_priors if FLAGS.priors else 0
     )
-    page = inspect_report.write_page(findings, pictures, title=f"Inspection of {default_name(name, recipe)}")
+    page = report.write_page(findings, drawn, title=f"Inspection of {default_name(name, recipe)}")
     (output / "inspection.html").write_text(page, encoding="utf-8")
-    numbers = {"recipe": name, **inspect_text.document(findings)}
+    numbers = {"recipe": name, **text.document(findings)}
     (output / "inspection.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
-    print("\n".join(inspect_text.summary(findings)))
-    print(f"\npage: {inspect_text.printable(str(output / 'inspection.html'))}")
-    print(inspect_text.verdict(findings.refusals))
+    print("\n".join(text.summary(findings)))
+    print(f"\npage: {text.printable(str(output / 'inspection.html'))}")
+    print(text.verdict(findings.refusals))
     return cli.INPUT_ERROR if findings.refusals else 0
 
 
