@@ -6,6 +6,7 @@ import pytest
 from test_learning import GENTLE, load, train
 
 from ssd_jax import data, training
+from ssd_jax.commands import setup
 from ssd_jax.evaluation import coco, voc
 from ssd_jax.types import ImageDetections
 
@@ -67,3 +68,24 @@ def test_eight_images_are_learned_by_heart(kind, tmp_path):
     )
     evaluate, state, _ = train(options, 150)
     assert evaluate(training.evaluated_variables(state))[-1].map_11point >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("section", "images"),
+    [
+        (dict(kind="voc", root="bccd", split="trainval+test"), 364),
+        (dict(kind="voc", root="voc2012-animals/VOCdevkit", split="VOC2012/train+VOC2012/val"), 800),
+        (dict(kind="coco", root="coco2017-mini", split="train2017"), 60),
+        (dict(kind="coco", root="coco2017-mini", split="val2017"), 60),
+    ],
+    ids=["bccd", "voc2012-animals", "coco-train", "coco-val"],
+)
+def test_real_ground_truth_is_found_in_full(section, images, shared):
+    source = data.make_source(**{**section, "root": str(shared / "data" / section["root"])})
+    truth = data.ground_truth(source)
+    assert len(source) == images
+    detections = [as_detections(entry) for entry in truth]
+    result = voc.evaluate(detections, truth, class_names=source.class_names)
+    assert result.map_11point == result.map_area == 1.0
+    figures = setup.coco_figures(source, detections, truth, source.class_names)  # COCO: the official ones
+    assert figures.ap == pytest.approx(1.0, abs=1e-12)
