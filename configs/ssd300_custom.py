@@ -1,11 +1,12 @@
-"""SSD300 on a VOC-layout folder of your own, from scratch: batch normalization, warm-up, no weights needed.
+"""SSD300 on images of your own, from scratch: batch normalization, warm-up, no weights needed.
 
+    python -m ssd_jax.commands.inspect --config=configs/ssd300_custom.py --config.data.root=/path/to/folder
     python train.py --config=configs/ssd300_custom.py --workdir=runs/mine --config.data.root=/path/to/folder
 
-The folder holds JPEGImages/, Annotations/ and ImageSets/Main/{train,val}.txt; classes are found in
-the annotations. The default boxes are the smaller ones of COCO's SSD300, so that small objects are
+The folder is in VOC layout, or in another that ``--config.data.kind`` names: csv, yolo, coco (docs/data.md,
+"Your own images"); classes are found in the annotations. The default boxes are the smaller ones of COCO's SSD300, so that small objects are
 reached. ``--config=configs/ssd300_custom.py:cpu`` is a quarter as wide and trains in half an hour on
-two CPU cores. Measured: docs/data.md, "A first run on real images".
+two CPU cores. Measured: docs/data.md, "Measured on real photographs".
 """
 
 from ml_collections import ConfigDict
