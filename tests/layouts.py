@@ -26,7 +26,7 @@ class Picture(NamedTuple):
     labels: np.ndarray  # [G] int, from 1
 
 
-def pictures(count: int = 8, size: tuple[int, int] = (128, 128)) -> list[Picture]:
+def pictures(count: int = 8, size: tuple[int, int] = (96, 128)) -> list[Picture]:
     """Rendered shapes with boxes rounded to whole pixels, as people annotate."""
     source = data.make_source(kind="shapes", split="train", image_size=size, length=count)
     scale = [size[1], size[0], size[1], size[0]]

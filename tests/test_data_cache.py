@@ -189,7 +189,7 @@ def test_a_complete_cache_decodes_nothing_and_says_nothing(folder, tmp_path, dec
         read_all(source, tmp_path / "store")
         # 6 of 80x100 reduced to 48x60, one of 20x30, one gray, one turned to 48x38, and the one that is cut: 77 kB.
         message = caplog.records[0].message
-        assert message.startswith(f"cache {tmp_path}") and message.endswith(": decoding 10 images, 0.0 GB")
+        assert message.startswith(f"cache {tmp_path}") and message.endswith(": decoding 10 images, 0.1 MB")
         assert caplog.records[1].message.endswith(": complete after 0 s") and len(caplog.records) == 2
         caplog.clear(), decoded.clear()
         found = read_all(source, tmp_path / "store")
@@ -461,7 +461,7 @@ def test_a_shard_gives_back_what_was_written(tmp_path):
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_decoded(folder, tmp_path, monkeypatch, decoded):
     source = voc(folder)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 50_000))
-    with pytest.raises(InputError, match=r"^loader cache: expected 0\.0\d* GB free .* in .*store.*, found 0\.0\d* GB$"):
+    with pytest.raises(InputError, match=r"^loader cache: expected 0\.\d MB free .* in .*store.*, found 0\.\d MB$"):
         open_cache(source, CANVAS, tmp_path / "store")
     assert decoded == [] and shards(tmp_path / "store") == []
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 90_000))

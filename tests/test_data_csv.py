@@ -124,7 +124,7 @@ def test_flags_and_stated_sizes(tmp_path):
     text = (
         "path,xmin,ymin,xmax,ymax,class,width,height,difficult,iscrowd\n"
         "a.jpg,10,20,50,60,cat,100,80,1,0\n"
-        "a.jpg,10,20,50,60,cat,,,False,TRUE\n"
+        "a.jpg,10,20,50,61,cat,,,False,TRUE\n"
         "half.jpg,20,40,100,120,cat,200,160,0,\n"
         "turned.jpg,1,2,3,4,cat,80,100,0,\n"
         "unstated.jpg,10,20,50,60,cat,,,0,\n"
@@ -185,7 +185,7 @@ def test_an_image_of_bad_lines_alone_is_no_image_without_objects(tmp_path):
     ("line", "kind"),
     [
         ("a.jpg,10,20,10,60,cat", "zero_size"),
-        ("a.jpg,50,60,10,20,cat", "reversed"),
+        ("a.jpg,50,60,10,21,cat", "reversed"),
         ("a.jpg,-5,20,50,90,cat", "clipped"),
         ("a.jpg,100,20,120,60,cat", "outside"),
         ("a.jpg,nan,20,50,60,cat", "not_finite"),
@@ -222,7 +222,7 @@ def test_one_tiny_box_among_others_is_no_fraction(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"train\.csv: expected lines path,xmin,ymin,xmax,ymax,class, but the file is empty"),
+        ("", r"train\.csv: expected lines path,xmin,ymin,xmax,ymax,class \(comma, .* understood\), but the file is empty"),
         ("\n \n", "the file is empty"),
         ("x" * 200_000, r"but the first is none \(field larger than field limit"),
         (HEADER, "there is a header alone"),
@@ -232,7 +232,10 @@ def test_one_tiny_box_among_others_is_no_fraction(tmp_path):
         ("a.jpg,10,20,50,60,cat,1\n", "none of 1 can be read: train.csv:1: expected 6 values, got 7"),
         ("cat,10,20,50,60,a.jpg\n", r"none of 1 is there, such as cat in .*images"),
         (ROW, r"expected images, but none of 1 is there, such as a\.jpg in "),
-        (HEADER.encode("utf-16"), "expected text in UTF-8, but byte 0 is not"),
+        (HEADER.encode("utf-16"), "expected text in UTF-8, but line 1 is not; save it as UTF-8"),
+        ((HEADER + ROW + ROW.replace("cat", "é")).encode("latin-1"), "expected text in UTF-8, but line 3 is not; save it"),
+        ((HEADER + ROW).replace(",", "|"), r"comma, semicolon and tab are understood.* csv:1: expected 6 values, got 1"),
+        ("a.jpg 10 20 50 60 cat", r"comma, semicolon and tab are understood"),
         ("a.jpg,,,,,\n", "expected images, but none of 1 is there"),
     ],
 )
@@ -265,7 +268,7 @@ def test_wrong_paths_are_refused_in_one_sentence(tmp_path, root, split, message)
 
 def test_a_table_without_objects_needs_class_names(tmp_path):
     write(tmp_path, "a.jpg,,,,,\n", "a.jpg")
-    with pytest.raises(InputError, match="class_names must be given"):
+    with pytest.raises(InputError, match="so the classes must be named"):
         read(tmp_path)
     assert read(tmp_path, class_names=("cat",)).max_boxes == 0
 

@@ -154,9 +154,11 @@ def test_wrong_class_lists_are_refused(root, text, message):
         read(root, synsets="mine.txt")
 
 
-def test_a_synset_outside_the_list_is_counted_and_dropped(root):
+def test_a_synset_outside_the_list_is_refused_or_counted_and_dropped(root):
     set_annotation(root, VAL, annotation(one_object("n99999999", (1, 1, 9, 9)), one_object(AIRPLANE, (2, 2, 8, 8))))
-    source = read(root, "val")
+    with pytest.raises(InputError, match="not in class_names: n99999999"):
+        read(root, "val")
+    source = read(root, "val", unknown="drop")
     assert data.ground_truth(source)[0].boxes.tolist() == [[2, 2, 8, 8]]
     assert [(p.name, p.detail) for p in source.problems.entries["unknown_class"]] == [(VAL, "n99999999")]
 
@@ -200,8 +202,9 @@ def test_test_images_are_read_without_annotations(root):
 def test_a_stated_size_is_believed_and_an_absent_one_is_read(root, monkeypatch):
     """No header of 450,000 images is opened; the decoder compares sizes later."""
     opened = []
-    real = data.records.read_header
-    monkeypatch.setattr(data.records, "read_header", lambda image: (opened.append(image), real(image))[1])
+    monkeypatch.setattr(data.judge, "SAMPLE", 0)
+    real = data.judge.read_header
+    monkeypatch.setattr(data.judge, "read_header", lambda image: (opened.append(image), real(image))[1])
     read(root, "train+val")
     assert opened == []
     set_annotation(root, VAL, annotation(one_object(AIRPLANE), size=None))
@@ -235,7 +238,7 @@ def test_wrong_paths_are_refused_in_one_sentence(root, inner, split, message):
 
 def test_a_list_in_another_encoding_is_refused(root):
     (root / "ImageSets/DET/train.txt").write_text(f"{LEAF} 1", encoding="utf-16")
-    with pytest.raises(InputError, match=r"train\.txt is not UTF-8 text"):
+    with pytest.raises(InputError, match=r"train\.txt: expected text in UTF-8, but line 1 is not; save it as UTF-8"):
         read(root)
 
 

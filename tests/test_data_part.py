@@ -99,9 +99,16 @@ def test_wrong_bounds_are_refused_in_one_sentence(root, part):
 def test_an_empty_part_is_refused(tmp_path):
     add_image(tmp_path, "a")
     side = "[50%:]" if hash_fraction("a") < 0.5 else "[:50%]"
-    with pytest.raises(InputError, match="this part of the 1 images holds none"):
+    with pytest.raises(InputError, match=r"data split: the part \[.*\] of the 1 images of .* all holds none"):
         read(tmp_path, f"all{side}")
 
 
 def test_a_file_name_that_is_no_utf8_has_a_place_too():
     assert 0 <= hash_fraction(os.fsdecode(b"caf\xe9")) < 1
+
+
+@pytest.mark.parametrize("split", ["all[:80%]+all", "all[:80%][20%:]", "a[:50%]b", "all[:80%", "all[50%]"])
+def test_a_part_stands_at_the_very_end(split):
+    with pytest.raises(InputError, match="at the very end"):
+        parse_part(split)
+    assert parse_part("list[1]") == ("list[1]", EVERYTHING)

@@ -11,13 +11,21 @@ from PIL import Image
 from voc_folder import picture
 
 from ssd_jax import data
+from ssd_jax.data.judge import with_background
 from ssd_jax.data.part import EVERYTHING, Part, hash_fraction
 from ssd_jax.data.problems import Problem, Problems
-from ssd_jax.data.records import AnnotatedImage, AnnotatedObject, Reading, RecordSource, with_background
+from ssd_jax.data.records import RecordSource
+from ssd_jax.data.statements import AnnotatedImage, AnnotatedObject, Reading
 from ssd_jax.errors import InputError
 
 SIZE = (80, 100)  # (height, width)
 BOX = (10, 20, 50, 60)
+
+
+@pytest.fixture(autouse=True)
+def _no_files(monkeypatch):
+    """The readings of these tests have no files; test_a_few_images_are_tried_though_sizes_are_believed makes some."""
+    monkeypatch.setattr(data.judge, "SAMPLE", 0)
 
 
 def judge(*images, stated=(), problems=None, class_names=(), unknown="error", part=EVERYTHING, **reading):
@@ -105,11 +113,33 @@ def test_areas_are_those_stated_or_those_of_the_repaired_boxes():
     assert judge(one("a", *objects)).ground_truth(0).areas.tolist() == [123.5, 1600, 800]
 
 
-def test_a_repeated_id_keeps_the_first():
-    first, second = one("a", AnnotatedObject("cat", BOX)), one("a", AnnotatedObject("dog", BOX))
-    source = judge(first, second, one("b"))
-    assert source.ids() == ["a", "b"] and source.class_names == ("background", "cat")
-    assert told(source) == {"duplicate": [("a", "")]}
+def test_an_image_stated_twice_is_used_once_with_the_objects_of_both():
+    cat, dog = AnnotatedObject("cat", BOX, difficult=True), AnnotatedObject("dog", BOX, crowd=True, area=7)
+    bad = AnnotatedObject("dog", (1, 1, 1, 5))
+    source = judge(one("a", cat), one("a", cat, dog, bad), one("a", cat, dog, bad), one("b"))
+    truth, example = source.ground_truth(0), source[0]
+    assert source.ids() == ["a", "b"] and [source.class_names[label] for label in truth.labels] == ["cat", "dog"]
+    assert truth.boxes.tolist() == [list(BOX)] * 2 and truth.areas[1] == 7
+    assert example.difficult.tolist() == [True, False] and example.crowd.tolist() == [False, True]
+    assert told(source)["duplicate"] == [("a", "1 more objects"), ("a", "")]
+    assert len(told(source)["zero_size"]) == 1
+
+
+def test_another_image_of_the_same_id_is_left_out():
+    other = one("a", AnnotatedObject("dog", BOX))._replace(image=Path("elsewhere/a.png"))
+    source = judge(one("a", AnnotatedObject("cat", BOX)), other)
+    assert source.class_names == ("background", "cat") and told(source) == {"duplicate": [("a", "")]}
+
+
+def test_what_is_learned_follows_the_policies():
+    objects = [
+        AnnotatedObject("cat", BOX),
+        AnnotatedObject("cat", BOX, difficult=True),
+        AnnotatedObject("cat", BOX, crowd=True),
+    ]
+    source = judge(one("a", *objects))
+    counts = {policy: source.count_learned(difficult=policy, crowd="drop") for policy in ("train", "ignore", "drop")}
+    assert counts == {"train": 2, "ignore": 1, "drop": 1}
 
 
 def test_dropping_unknown_classes_keeps_all_columns_aligned():
@@ -139,7 +169,6 @@ def test_unknown_classes_are_refused_together():
     [
         ((), (), ("cat", "dog")),  # found, sorted
         ((), ("dog", "cat", "emu"), ("dog", "cat", "emu")),  # the format's, with those that do not occur
-        ((), ("dog",), ("cat", "dog")),  # the format does not know all: those found
         (("emu", "dog", "cat"), ("cat", "dog"), ("emu", "dog", "cat")),  # the user's come first
         (("background", "dog", "cat"), (), ("dog", "cat")),
     ],
@@ -149,6 +178,16 @@ def test_whose_class_names_count(given, stated, expected):
     source = judge(*images, stated=stated, class_names=given)
     assert source.class_names == ("background", *expected)
     assert source.class_names[source[0].labels[0]] == "dog" and source.class_names[source[1].labels[0]] == "cat"
+
+
+def test_usual_names_count_if_nothing_else_is_found():
+    cat, dog, emu = (one(name[0], AnnotatedObject(name, BOX)) for name in ("cat", "dog", "emu"))
+    usual = ("dog", "cat", "pig")
+    assert judge(cat, dog, usual_names=usual).class_names == ("background", *usual)
+    slip = judge(cat, emu, usual_names=usual)  # half of it is usual: the other half may be a slip of the pen
+    assert slip.class_names == ("background", "cat", "emu") and told(slip) == {"unusual_class": [("e", "emu")]}
+    other = judge(emu, usual_names=usual)
+    assert other.class_names == ("background", "emu") and told(other) == {}
 
 
 def test_background_is_no_object():
@@ -162,7 +201,7 @@ def test_background_is_no_object():
 
 def test_no_object_at_all_needs_class_names():
     image = AnnotatedImage("a", Path("a.png"), (), SIZE)
-    with pytest.raises(InputError, match="class_names must be given"):
+    with pytest.raises(InputError, match="so the classes must be named"):
         judge(image)
     assert judge(image, class_names=("cat",)).class_names == ("background", "cat")
     assert judge(image, stated=("cat",)).class_names == ("background", "cat")
@@ -246,3 +285,31 @@ def test_problems_keep_the_order_of_the_report_and_refuse_unknown_kinds():
     assert str(problems).endswith("image 4, ...)")
     with pytest.raises(ValueError, match="kind must be one of .*; got 'odd'"):
         problems.add("odd", "x")
+
+
+def test_a_few_images_are_tried_though_sizes_are_believed(tmp_path, monkeypatch):
+    monkeypatch.setattr(data.judge, "SAMPLE", 3)
+    paths = [tmp_path / f"{number}.jpg" for number in range(7)]
+    for path in paths:
+        path.write_bytes(encoded(height=40))  # not of the stated shape
+    images = [one(path.stem)._replace(image=path) for path in paths]
+    with pytest.raises(
+        InputError, match=r"none of 3 images tried can be used \(0: image is 100x40, its annotation says"
+    ):
+        judge(*images)
+    paths[3].write_bytes(encoded())  # the second of three tried
+    assert len(judge(*images)) == 7
+
+
+def test_fractions_are_refused_where_pixels_are_expected():
+    specks = [AnnotatedObject("cat", (0.1, 0.2, 0.5, 1.0)), AnnotatedObject("cat", (0, 0, 1.5, 1))]
+    with pytest.raises(InputError, match=r"expected boxes in pixels, but all 2 lie between 0 and 1\.5, as fractions"):
+        judge(one("a", *specks))
+    assert len(judge(one("a", *specks), one("b"))) == 2  # a box of pixels: these are small ones
+    assert len(judge(one("a", specks[0]._replace(box=(0.1, 0.1, 1, 1)), size=(12, 14)))) == 1  # a tiny image
+
+
+def test_an_object_stated_twice_is_kept_and_told():
+    cat = AnnotatedObject("cat", BOX)
+    source = judge(one("a", cat, cat._replace(difficult=True), cat._replace(name="dog")))
+    assert source.max_boxes == 3 and told(source) == {"repeated": [("a", "cat (10, 20, 50, 60)")]}

@@ -72,7 +72,10 @@ def test_bad_boxes_are_repaired_or_dropped_and_named(tmp_path, box, kind, expect
         ((0, 0, 100, 80.5), (0, 0, 100, 80), ["clipped"]),
         ((60, 0, 20, 80.01), (20, 0, 60, 80), ["reversed"]),
         ((100, 0, 100.4, 80), None, ["outside"]),
-        ((99.9, 0, 100.4, 80), (99.9, 0, 100, 80), []),
+        ((99.9, 0, 100.4, 80), None, ["outside"]),  # 0.1 px of half a pixel
+        ((99.4, 0, 100.4, 80), (99.4, 0, 100, 80), []),
+        ((50, 10, 50.1, 20), (50, 10, 50.1, 20), []),  # as narrow as annotated
+        ((-20, 0, 0.0001, 80), None, ["outside"]),
     ],
 )
 def test_less_than_half_a_pixel_over_the_edge_is_rounding(box, expected, found):
@@ -167,7 +170,7 @@ def test_other_image_formats_and_a_tiny_image(tmp_path):
 
 def test_a_folder_without_any_object_needs_class_names(tmp_path):
     add_image(tmp_path, "a", annotation())
-    with pytest.raises(InputError, match="class_names must be given"):
+    with pytest.raises(InputError, match="so the classes must be named"):
         read(tmp_path)
     assert read(tmp_path, class_names=("cat",)).max_boxes == 0
 

@@ -126,6 +126,7 @@ def test_all_of_voc2007_test_is_read(shared, tmp_path, monkeypatch):
         tar.extractall(tmp_path, filter="data")
     (tmp_path / "VOCdevkit/VOC2007/JPEGImages").mkdir()
     monkeypatch.setattr(voc, "images_by_stem", annotations_by_stem)
+    monkeypatch.setattr(data.judge, "SAMPLE", 0)
     problems = Problems()
     reading = voc.read(str(tmp_path / "VOCdevkit"), "VOC2007/all", problems=problems)
     source = RecordSource(reading._replace(read_headers=False), problems=problems)

@@ -164,7 +164,7 @@ def test_a_bad_line_is_left_out_and_told_with_its_place(tmp_path, line, reason):
         ("1 0.3 0.5 nan 0.5", "not_finite"),
         ("1 1.3 0.5 0.1 0.1", "outside"),
         ("1 0.9 0.5 0.4 0.5", "clipped"),
-        ("1 0.3 0.5 -0.4 0.5", "reversed"),
+        ("1 0.3 0.5 -0.4 0.4", "reversed"),
     ],
 )
 def test_boxes_are_judged_as_in_every_format(tmp_path, line, kind):
@@ -175,7 +175,7 @@ def test_boxes_are_judged_as_in_every_format(tmp_path, line, kind):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"\xff\xfe1\x00 \x00", "codec can't decode"),
+        (b"1 0.5 0.5 0.1 0.1\n\xff\xfe1\x00", "expected text in UTF-8, but line 2 is not; save it as UTF-8"),
         (b"cat dog\nhello", "no line can be read, the first because: .*a.txt:1: expected a number"),
         (b"1 30 40 40 40\n0 20 20 10 10\n1 0.3 0.5 0.4 0.5", "2 of 3 boxes have values far above 1, as if .* pixels"),
     ],
@@ -304,13 +304,17 @@ def test_wrong_names_are_refused_in_one_sentence(tmp_path, yaml, message):
 
 def test_wrong_names_files_are_refused(tmp_path):
     ultralytics(tmp_path)
-    with pytest.raises(InputError, match=r"lost\.txt: cannot be read as a list of class names"):
+    with pytest.raises(InputError, match=r"lost\.txt: cannot be read \(No such file or directory\)$"):
         read(tmp_path, names_file="lost.txt")
-    with pytest.raises(InputError, match=r"lost\.yaml: cannot be read as YAML"):
+    with pytest.raises(InputError, match=r"lost\.yaml: cannot be read \(No such file or directory\)$"):
         read(tmp_path, names_file="lost.yaml")
     write(tmp_path / "holes.txt", "cat\n\ndog")
     with pytest.raises(InputError, match="none of them empty"):
         read(tmp_path, names_file="holes.txt")
+    for name in ("latin.txt", "latin.yaml"):
+        (tmp_path / name).write_bytes("chat\n\nchêne".encode("latin-1"))
+        with pytest.raises(InputError, match=rf"{name}: expected text in UTF-8, but line 3 is not; save it as UTF-8$"):
+            read(tmp_path, names_file=name)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +328,7 @@ def test_wrong_names_files_are_refused(tmp_path):
         ("", "images/both", "there is no image in .*both"),
         ("", "unlabeled", r"none of the 1 images has one, such as .*b\.txt"),
         ("", "lost.txt", "there is no image in .*lost.txt"),
-        ("", "images/train/a.jpg", r"a\.jpg: cannot be read as a list of images"),
+        ("", "images/train/a.jpg", r"a\.jpg: expected text in UTF-8, but line 1 is not"),
     ],
 )
 def test_wrong_paths_are_refused_in_one_sentence(tmp_path, root, split, message):

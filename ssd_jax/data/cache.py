@@ -198,10 +198,10 @@ def _build(source: Sequence[Example], canvas: tuple[int, int], plans: Sequence[P
 
 
 def _announce(home: Path, plans: Sequence[Plan], missing: Sequence[Plan]) -> None:
-    count, size = sum(len(plan.rows) for plan in missing), sum(plan.file_bytes for plan in missing) / 1e9
+    count, size = sum(len(plan.rows) for plan in missing), sum(plan.file_bytes for plan in missing)
     unusable = sum(plan.path.exists() for plan in missing)
     reason = f" ({unusable} of its {len(plans)} shards are stale or damaged)" if unusable else ""
-    logger.info("cache %s: decoding %d images, %.1f GB%s", home, count, size, reason)
+    logger.info("cache %s: decoding %d images, %s%s", home, count, _size(size), reason)
 
 
 def _check_room(home: Path, missing: Sequence[Plan]) -> None:
@@ -209,8 +209,12 @@ def _check_room(home: Path, missing: Sequence[Plan]) -> None:
     needed, free = sum(plan.file_bytes for plan in missing) - replaced, shutil.disk_usage(home).free
     if free < needed:
         raise InputError(
-            f"loader cache: expected {needed / 1e9:.1f} GB free for decoded images in {home}, found {free / 1e9:.1f} GB"
+            f"loader cache: expected {_size(needed)} free for decoded images in {home}, found {_size(free)}"
         )
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _in_order(

@@ -19,6 +19,7 @@ UPRIGHT = {  # its values, and what brings such an image upright
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)  # those that exchange width and height
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")  # of files taken for images
 ASPECT_TOLERANCE = 0.02  # a resized copy of an image keeps its aspect this closely
 
 # Everything Pillow raises on damaged files (OSError covers truncated and unidentified ones).

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ssd_jax.data.assemble import Assembler, OnceLog, Policy
-from ssd_jax.data.cache import open_cache
+from ssd_jax.data.cache import Cache, open_cache
 from ssd_jax.types import Batch, Example
 
 ENDLESS = 2**40  # steps; Grain wants a length
@@ -93,7 +93,7 @@ def make_loader(
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     strict: bool = False,
-    cache: str | Path = "",
+    cache: str | Path | Cache = "",
 ) -> Stream:
     """Returns the endless stream of training batches from a step on.
 
@@ -116,7 +116,8 @@ def make_loader(
       strict: raise ImageError for an image that cannot be read, instead of filling its row with an
         empty image (no boxes, size 1x1) and naming it in one warning.
       cache: folder in which decoded images are kept for later epochs and runs; "": none. What it
-        lacks is built before this returns; the batches are the same. See :mod:`ssd_jax.data.cache`.
+        lacks is built before this returns; the batches are the same. Or what ``open_cache`` returned, which
+        saves looking at every file again. See :mod:`ssd_jax.data.cache`.
 
     Returns:
       An iterator with ``close()``, which ends its threads and processes.
@@ -129,7 +130,7 @@ def make_loader(
     assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
     batches = TrainBatches(assembler, batch_size=batch_size, seed=seed, shard=shard)
     if cache:
-        assembler.pixels = open_cache(source, assembler.canvas, cache, start=shard[0] / shard[1])
+        assembler.pixels = _pixels(cache, assembler, shard)
     return _iterate(batches, range(start_step, ENDLESS), num_threads, num_workers)
 
 
@@ -145,7 +146,7 @@ def make_eval_loader(
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     strict: bool = False,
-    cache: str | Path = "",
+    cache: str | Path | Cache = "",
     log: OnceLog | None = None,
 ) -> Stream:
     """Returns each image once, in the source's order: pairs (Batch, valid [b] bool).
@@ -158,8 +159,14 @@ def make_eval_loader(
     assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), policy, strict, log)
     batches = EvalBatches(assembler, batch_size=batch_size, shard=shard)
     if cache:
-        assembler.pixels = open_cache(source, assembler.canvas, cache, start=shard[0] / shard[1])
+        assembler.pixels = _pixels(cache, assembler, shard)
     return _iterate(batches, range(len(batches)), num_threads, num_workers)
+
+
+def _pixels(cache: str | Path | Cache, assembler: Assembler, shard: tuple[int, int]) -> Cache:
+    if isinstance(cache, Cache):
+        return cache
+    return open_cache(assembler.source, assembler.canvas, cache, start=shard[0] / shard[1])
 
 
 def _rows(batch_size: int, shard: tuple[int, int]) -> range:
@@ -173,6 +180,8 @@ def _rows(batch_size: int, shard: tuple[int, int]) -> range:
 
 
 def _iterate(batches: Any, steps: range, num_threads: int, num_workers: int) -> Stream:
+    if num_threads < 0 or num_workers < 0:
+        raise ValueError(f"num_threads and num_workers must not be negative, got {num_threads} and {num_workers}")
     import grain  # 2 s to import, and absent where only the device is measured
 
     # Threads work on whole batches, so that many and one more to take are as far as it pays to run ahead.

@@ -39,6 +39,8 @@ def parse_part(split: str) -> tuple[str, Part]:
       InputError: the bounds are not increasing percentages.
     """
     match = _SUFFIX.fullmatch(split.strip())
+    if re.search(r"\[[^\]]*[%:]", match["whole"] if match else split):  # "[1]" may be part of a name
+        raise InputError(f"data split: expected one part such as [:80%] at the very end, got {split!r}")
     if not match:
         return split, EVERYTHING
     part = Part(_fraction(match["low"], 0.0), _fraction(match["high"], 1.0))
@@ -49,7 +51,10 @@ def parse_part(split: str) -> tuple[str, Part]:
 
 def hash_fraction(image_id: str) -> float:
     """Returns a number in [0, 1) that depends on the id alone."""
-    return int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "surrogateescape"), digest_size=6).digest(), "big") / 2**48
+    return (
+        int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "surrogateescape"), digest_size=6).digest(), "big")
+        / 2**48
+    )
 
 
 def _fraction(percentage: str, default: float) -> float:

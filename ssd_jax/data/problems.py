@@ -5,23 +5,24 @@ from typing import NamedTuple
 NAMED = 5  # files a kind is illustrated with, in the short report
 
 # kind -> what was found, and what was done about it. The order is the order of the report.
-KINDS = {
+PROBLEM_KINDS = {
     "missing_annotation": "images without an annotation file: skipped",
     "missing_image": "annotations without an image file: skipped",
     "bad_annotation": "annotation files that cannot be read: image skipped",
     "bad_image": "image files that cannot be read: skipped",
     "wrong_size": "images whose shape contradicts the annotation: skipped",
-    "duplicate": "images listed more than once: the first is kept",
-    "undecodable": "images with a sound header that cannot be decoded: their places in a batch stay empty",
+    "duplicate": "images listed more than once: used once, with the objects of all",
     "no_size": "annotations without an image size: size read from the image",
     "resized_image": "images that are resized copies of what was annotated: used, boxes scale along",
     "unrotated": "images with an EXIF rotation that the annotation does not follow: left unrotated",
-    "bad_line": "lines that cannot be read: left out",
+    "bad_line": "lines or entries that cannot be read: left out",
     "no_box": "objects without a readable name or box: dropped",
+    "unusual_class": "objects of a class that is not among the usual ones: the classes found are taken instead",
     "unknown_class": "objects of a class that is not wanted: dropped",
     "not_finite": "boxes with coordinates that are no numbers: dropped",
     "zero_size": "boxes of zero width or height: dropped",
     "outside": "boxes entirely outside the image: dropped",
+    "repeated": "objects stated twice (same class and box): kept",
     "reversed": "boxes with reversed corners: corners swapped",
     "clipped": "boxes reaching over the edge: clipped to the image",
 }
@@ -41,15 +42,15 @@ class Problems:
         self.entries: dict[str, list[Problem]] = {}
 
     def add(self, kind: str, name: str, detail: str = "") -> None:
-        """Notes one problem of a kind listed in ``KINDS`` at the file (or image) called ``name``."""
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
+        """Notes one problem of a kind listed in ``PROBLEM_KINDS`` at the file (or image) called ``name``."""
+        if kind not in PROBLEM_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(PROBLEM_KINDS)}; got {kind!r}")
         self.entries.setdefault(kind, []).append(Problem(name, detail))
 
     @property
     def counts(self) -> dict[str, int]:
-        """Returns how many there are of each kind that occurs, in the order of ``KINDS``."""
-        return {kind: len(self.entries[kind]) for kind in KINDS if kind in self.entries}
+        """Returns how many there are of each kind that occurs, in the order of ``PROBLEM_KINDS``."""
+        return {kind: len(self.entries[kind]) for kind in PROBLEM_KINDS if kind in self.entries}
 
     @property
     def named(self) -> dict[str, list[str]]:
@@ -62,7 +63,7 @@ class Problems:
 
     def _line(self, kind: str, names: list[str]) -> str:
         more = ", ..." if len(self.entries[kind]) > len(names) else ""
-        return f"{len(self.entries[kind])} {KINDS[kind]} ({', '.join(names)}{more})"
+        return f"{len(self.entries[kind])} {PROBLEM_KINDS[kind]} ({', '.join(names)}{more})"
 
     def __bool__(self) -> bool:
         return bool(self.entries)

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from ssd_jax import files
 from ssd_jax.data.tfds_archives import Archive, remove_leftovers
 from ssd_jax.data.tfds_progress import make_bars
 from ssd_jax.data.tfds_shards import RecordFiles
@@ -108,14 +109,20 @@ def find_prepared(root: Path, name: str) -> Prepared | None:
     except InputError:
         raise
     except Exception as error:  # whatever TFDS raises on a folder that someone else has changed
-        raise InputError(f"{folder}: expected a dataset prepared by TFDS, but it cannot be read: {error}") from error
+        raise InputError(
+            f"{folder}: expected a dataset prepared by TFDS, but it cannot be read ({' '.join(str(error).split())}); "
+            f"{_way_out(root, name)}"
+        ) from error
     file_format = info.file_format.value
     if file_format not in READABLE:
         raise InputError(
-            f"{folder} was prepared as {file_format}, but {' or '.join(READABLE)} is needed: delete that folder and "
-            f"prepare it again by python -m ssd_jax.commands.prepare {name} --data_dir={root}"
+            f"{folder} was prepared as {file_format}, but {' or '.join(READABLE)} is needed; {_way_out(root, name)}"
         )
     return Prepared(folder, file_format, names, counts, builder)
+
+
+def _way_out(root: Path, name: str) -> str:
+    return f"delete that folder and prepare it again by python -m ssd_jax.commands.prepare {name} --data_dir={root}"
 
 
 def list_archives(name: str, root: Path) -> list[Archive]:
@@ -142,18 +149,26 @@ def prepare(name: str, root: Path, manual: Path, *, show_progress: bool) -> Prep
     (kept, and used again), and writes into a temporary folder that is renamed at the very end.
 
     Raises:
-      InputError: an archive is not the official one, cannot be fetched or extracted, or the disk is full.
+      InputError: an archive is not the official one, cannot be fetched or extracted, the disk is full, or
+        another process is preparing the same dataset there.
     """
     archives = list_archives(name, root)
-    remove_leftovers(archives, name, root)
     try:
-        with stand_in_for_tensorflow(), _watched_threads(show_progress):
-            _run_builder(name, root, manual)
-    except BaseException as error:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root}: cannot be created ({error.strerror})") from error
+    # Another process's temporary folders look like those of one that was killed: only the lock tells them apart.
+    busy = f"{name} is being prepared in {root} by another process; wait until it is done, or stop it"
+    with files.exclusive(root / f".{name.replace('/', '-')}.lock", busy):
         remove_leftovers(archives, name, root)
-        if message := _explain(error):
-            raise InputError(f"{name} cannot be prepared: {message}") from error
-        raise
+        try:
+            with stand_in_for_tensorflow(), _watched_threads(show_progress):
+                _run_builder(name, root, manual)
+        except BaseException as error:
+            remove_leftovers(archives, name, root)
+            if message := _explain(error):
+                raise InputError(f"{name} cannot be prepared: {message}") from error
+            raise
     prepared = find_prepared(root, name)
     if prepared is None:
         raise InputError(f"{root / name}: TFDS has prepared the dataset, but it cannot be found there")

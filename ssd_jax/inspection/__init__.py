@@ -5,13 +5,13 @@ Everything is computed from a source and a recipe and returned as plain values; 
 
 from ssd_jax.inspection.assignments import level_names, panels
 from ssd_jax.inspection.counts import Annotations, Counts, collect, count
-from ssd_jax.inspection.files import KINDS, FileProblem, FileReport, check_files, shared_content
+from ssd_jax.inspection.files import FILE_KINDS, FileProblem, FileReport, check_files, shared_content
 from ssd_jax.inspection.recall import PriorRecall, Share, prior_recall
 from ssd_jax.inspection.samples import augmented
 from ssd_jax.inspection.scales import Suggestion, suggest
 
 __all__ = [
-    "KINDS",
+    "FILE_KINDS",
     "Annotations",
     "Counts",
     "FileProblem",

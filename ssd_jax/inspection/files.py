@@ -13,10 +13,9 @@ from ssd_jax.types import Example
 TINY_SIDE = 32  # pixels; a shorter side leaves little to see
 ELONGATED = 5.0  # long side / short side; the network's input squeezes all images to its own shape
 ONE_COLOR_SPREAD = 8  # levels of 255 between the 1st and the 99th percentile of every channel
-NAMED = 5  # images a kind is illustrated with in ``lines``
 
 # kind -> what was found; the order is that of the report. Only the first keeps an image out of training.
-KINDS = {
+FILE_KINDS = {
     "undecodable": "images cannot be decoded: their places in a batch stay empty",
     "same_content": "images have the same pixels as an earlier one",
     "one_color": "images are of nearly one color",
@@ -29,7 +28,7 @@ class FileProblem(NamedTuple):
     """One thing about one image."""
 
     id: str
-    kind: str  # of KINDS
+    kind: str  # of FILE_KINDS
     detail: str  # in a few words
 
 
@@ -43,15 +42,11 @@ class FileReport(NamedTuple):
     @property
     def counts(self) -> dict[str, int]:
         """Returns how many images of each kind there are, kinds that do not occur left out."""
-        return {kind: len(found) for kind in KINDS if (found := self.of(kind))}
+        return {kind: len(found) for kind in FILE_KINDS if (found := self.of(kind))}
 
     def of(self, kind: str) -> tuple[FileProblem, ...]:
         """Returns the problems of one kind."""
         return tuple(problem for problem in self.problems if problem.kind == kind)
-
-    def lines(self) -> list[str]:
-        """Returns one line a kind: count, what was found, and the first few images with their details."""
-        return [_line(kind, self.of(kind)) for kind in self.counts]
 
 
 def check_files(
@@ -131,8 +126,3 @@ def _digest(pixels: np.ndarray) -> bytes:
     """Returns a fingerprint of the decoded pixels: a copy is found under another name, format or compression level."""
     shape = np.array(pixels.shape, np.int64).tobytes()
     return hashlib.blake2b(shape + np.ascontiguousarray(pixels).tobytes(), digest_size=16).digest()
-
-
-def _line(kind: str, found: tuple[FileProblem, ...]) -> str:
-    names = ", ".join(f"{problem.id}: {problem.detail}" for problem in found[:NAMED])
-    return f"{len(found)} {KINDS[kind]} ({names}{', ...' if len(found) > NAMED else ''})"

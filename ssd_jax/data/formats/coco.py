@@ -10,7 +10,7 @@ from typing import Any
 from ssd_jax.data.formats.coco_json import CocoFile, CocoImage, CocoObject, read_file
 from ssd_jax.data.formats.coco_layout import CocoPart, find_images, parse_split
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.records import AnnotatedImage, AnnotatedObject, Reading
+from ssd_jax.data.statements import AnnotatedImage, AnnotatedObject, Reading
 from ssd_jax.errors import InputError
 
 Owners = tuple[dict[int, str], ...]  # of each part: number in its file -> id, for the images that come first

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssd_jax.data.formats.folder import image_ids, name_below
+from ssd_jax.data.formats.numbers import FRACTION, parse_number
+from ssd_jax.data.formats.text import read_text
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.records import AnnotatedImage, AnnotatedObject, Reading
+from ssd_jax.data.statements import AnnotatedImage, AnnotatedObject, Reading
 from ssd_jax.errors import InputError
 
 BOX = ("xmin", "ymin", "xmax", "ymax")
 NEEDED = ("path", *BOX, "class")  # and their order in a table without a header
+LINES = f"lines {','.join(NEEDED)} (comma, semicolon and tab are understood)"
 COLUMNS = {  # column -> what it may be called, in any case; the first one present is used
     "path": ("path", "filename", "file_name", "file", "image_path", "image"),
     "xmin": ("xmin", "x_min", "x1", "left"),
@@ -26,9 +29,9 @@ COLUMNS = {  # column -> what it may be called, in any case; the first one prese
     "difficult": ("difficult",),
     "crowd": ("crowd", "iscrowd", "is_crowd"),
 }
+DELIMITERS = ",;\t"
 FLAGS = {"": False, "0": False, "0.0": False, "false": False, "no": False}
 FLAGS |= {"1": True, "1.0": True, "true": True, "yes": True}
-FRACTION = 1.5  # a coordinate above it is no fraction of an image, even where a box reaches over the edge
 
 
 class Row(NamedTuple):
@@ -87,9 +90,9 @@ def _read_rows(table: Path, problems: Problems) -> tuple[list[Row], bool]:
     """Returns the lines that can be read, and whether the table has columns for the size of images."""
     lines = _read_lines(table)
     try:
-        delimiter = max(",;\t", key=lambda mark: len(_cells(lines[0][1], mark)))
+        delimiter = max(DELIMITERS, key=lambda mark: len(_cells(lines[0][1], mark)))
     except csv.Error as error:
-        raise InputError(f"{table}: expected lines {','.join(NEEDED)}, but the first is none ({error})") from error
+        raise InputError(f"{table}: expected {LINES}, but the first is none ({error})") from error
     first = _cells(lines[0][1], delimiter)
     header = any(first[1:]) and not any(map(_is_number, first))
     columns = _columns(table, first) if header else {name: index for index, name in enumerate(NEEDED)}
@@ -104,7 +107,7 @@ def _read_rows(table: Path, problems: Problems) -> tuple[list[Row], bool]:
         first_reason = (
             f"none of {len(refused)} can be read: {': '.join(refused[0])}" if refused else "there is a header alone"
         )
-        raise InputError(f"{table}: expected lines {','.join(NEEDED)}, but {first_reason}")
+        raise InputError(f"{table}: expected {LINES}, but {first_reason}")
     for where, reason in refused:
         problems.add("bad_line", where, reason)
     return rows, "width" in columns and "height" in columns
@@ -112,15 +115,9 @@ def _read_rows(table: Path, problems: Problems) -> tuple[list[Row], bool]:
 
 def _read_lines(table: Path) -> list[tuple[int, str]]:
     """Returns the lines that are not blank, with their numbers from 1."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{table}: expected text in UTF-8, but byte {error.start} is not") from error
-    except OSError as error:
-        raise InputError(f"{table}: cannot be read ({error.strerror})") from error
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(read_text(table).split("\n"), 1) if line.strip()]
     if not lines:
-        raise InputError(f"{table}: expected lines {','.join(NEEDED)}, but the file is empty")
+        raise InputError(f"{table}: expected {LINES}, but the file is empty")
     return lines
 
 
@@ -171,16 +168,9 @@ def _parse_row(line: int, cells: list[str], columns: dict[str, int], width: int)
         return Row(line, path, None, size)
     if not cell["class"] or not all(cell[column] for column in BOX):
         raise ValueError("has a class without a whole box" if cell["class"] else "has a box without a class")
-    x1, y1, x2, y2 = (_number(cell[column]) for column in BOX)
+    x1, y1, x2, y2 = (parse_number(cell[column]) for column in BOX)
     flags = {column: _flag(cell.get(column, "")) for column in ("difficult", "crowd")}
     return Row(line, path, AnnotatedObject(cell["class"], (x1, y1, x2, y2), **flags), size)
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        raise ValueError(f"expected a number, got {cell[:40]!r}") from None
 
 
 def _flag(cell: str) -> bool:

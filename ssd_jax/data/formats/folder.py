@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ssd_jax.data.formats.voc_layout import EXTENSIONS
+from ssd_jax.data.decode import EXTENSIONS
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.records import AnnotatedImage, Reading
+from ssd_jax.data.statements import AnnotatedImage, Reading
 from ssd_jax.errors import InputError
 
 EVERYTHING = ("all", ".")  # splits that mean the whole folder

@@ -8,7 +8,7 @@ from ssd_jax.data.formats.ilsvrc_layout import ANNOTATIONS, EXTENSIONS, IMAGES, 
 from ssd_jax.data.formats.voc import to_image
 from ssd_jax.data.formats.voc_xml import AnnotationError, VocAnnotation, read_annotation
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.records import AnnotatedImage, Reading
+from ssd_jax.data.statements import AnnotatedImage, Reading
 from ssd_jax.errors import InputError
 
 
@@ -47,7 +47,7 @@ def read(root: str, split: str, *, problems: Problems, synsets: str = "", annota
       InputError: a path does not exist.
     """
     if annotations not in ("required", "none"):
-        raise InputError(f"data annotations: expected 'required' or 'none', got {annotations!r}")
+        raise InputError(f"data ilsvrc.annotations: expected 'required' or 'none', got {annotations!r}")
     base, annotated = Path(root), annotations == "required"
     names = read_synsets(base, synsets)
     entries = list(read_entries(base, split, problems))
@@ -100,7 +100,7 @@ def _annotated(
             except AnnotationError as error:
                 problems.add("bad_annotation", entry, str(error))
             else:
-                yield to_image(entry, f"{subset}/{image}", _named(entry, stated, names, problems))
+                yield to_image(entry, f"{subset}/{image}", _named(stated, names))
 
 
 def _negative(entry: str, place: Path, folders: Folders) -> bool:
@@ -109,10 +109,8 @@ def _negative(entry: str, place: Path, folders: Folders) -> bool:
     return "_extra" in folder or bool(folders.names(place, folder))
 
 
-def _named(entry: str, stated: VocAnnotation, names: dict[str, str], problems: Problems) -> VocAnnotation:
-    """Replaces synsets by the names of their classes; objects of other synsets are dropped."""
-    for item in stated.objects:
-        if item.name not in names:
-            problems.add("unknown_class", entry, item.name)
-    known = tuple(item._replace(name=names[item.name]) for item in stated.objects if item.name in names)
-    return stated._replace(objects=known)
+def _named(stated: VocAnnotation, names: dict[str, str]) -> VocAnnotation:
+    """Replaces synsets by the names of their classes; one without a class keeps its own."""
+    return stated._replace(
+        objects=tuple(item._replace(name=names.get(item.name, item.name)) for item in stated.objects)
+    )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from ssd_jax.data.formats.text import read_text
 from ssd_jax.data.problems import Problems
 from ssd_jax.errors import InputError
 
@@ -57,7 +58,7 @@ def read_entries(root: Path, split: str, problems: Problems) -> Iterator[tuple[s
     texts = [text.strip() for text in split.split("+")]
     if not all(texts):
         raise InputError(f"data split: expected lists joined by '+', got {split!r}")
-    lists = [(path, _read_text(path, _there(root, text))) for text in texts for path in [_list_path(root, text)]]
+    lists = [(path, _read_list(path, _there(root, text))) for text in texts for path in [_list_path(root, text)]]
     return _entries(lists, problems)
 
 
@@ -76,13 +77,10 @@ def _there(root: Path, text: str) -> str:
     return there
 
 
-def _read_text(path: Path, hint: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"data split: cannot read the list {path} ({hint})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"data split: the list {path} is not UTF-8 text") from error
+def _read_list(path: Path, hint: str) -> str:
+    if not path.is_file():
+        raise InputError(f"data split: cannot read the list {path} ({hint})")
+    return read_text(path)
 
 
 def _entries(lists: list[tuple[Path, str]], problems: Problems) -> Iterator[tuple[str, str]]:
@@ -115,13 +113,10 @@ def read_synsets(root: Path, synsets: str) -> dict[str, str]:
     path = next((path for path in tried if path.is_file()), None)
     if path is None:
         raise InputError(
-            f"data synsets: {tried[0]} is missing, the class list map_det.txt of the development kit "
+            f"data ilsvrc.synsets: {tried[0]} is missing, the class list map_det.txt of the development kit "
             "(ILSVRC2017_devkit.tar.gz of image-net.org); --config.data.ilsvrc.synsets=FILE points to one elsewhere"
         )
-    try:
-        lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data synsets: cannot read {path} ({error})") from error
+    lines = [line.split(maxsplit=1) for line in read_text(path).splitlines() if line.strip()]
     for line in lines:
         if not re.fullmatch(r"n\d{8}", line[0]) or len(line) != 2:
             raise InputError(f"{path}: expected lines 'n01234567 [number] name', got {' '.join(line)!r}")

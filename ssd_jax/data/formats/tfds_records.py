@@ -9,7 +9,7 @@ import numpy as np
 from ssd_jax.data import tfds
 from ssd_jax.data.decode import ImageError, read_header
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.records import AnnotatedImage, AnnotatedObject, Reading
+from ssd_jax.data.statements import AnnotatedImage, AnnotatedObject, Reading
 from ssd_jax.errors import InputError
 
 SECRET = (("voc/2012", "test"), ("coco/2017", "test"))  # their objects are not published

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ssd_jax.data.formats.voc_layout import VocPart, annotations_by_stem, images_by_stem, list_names, parse_split
 from ssd_jax.data.formats.voc_xml import AnnotationError, VocAnnotation, read_annotation
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.records import AnnotatedImage, AnnotatedObject, Reading
+from ssd_jax.data.statements import AnnotatedImage, AnnotatedObject, Reading
 from ssd_jax.errors import InputError
 
 VOC_CLASSES = (
@@ -40,14 +40,14 @@ def read(
       InputError: a path does not exist, or a test set of VOC is without its annotations.
     """
     if annotations not in ("required", "none"):
-        raise InputError(f"data annotations: expected 'required' or 'none', got {annotations!r}")
+        raise InputError(f"data voc.annotations: expected 'required' or 'none', got {annotations!r}")
     annotated = annotations == "required"
     parts = parse_split(Path(root), split, annotated=annotated)
     listings = [_list(part, annotated) for part in parts]
     return Reading(
         name=f"{root} {split}",
         images=_images(listings, problems, 1.0 if one_based else 0.0),
-        class_names=VOC_CLASSES if all(map(_official, parts)) else (),
+        usual_names=VOC_CLASSES if all(map(_official, parts)) else (),
         annotated=annotated,
         states_size=annotated,
     )

@@ -6,10 +6,10 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ssd_jax.data.decode import EXTENSIONS
 from ssd_jax.errors import InputError
 
 LISTS = Path("ImageSets", "Main")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")  # the first one found is used
 ANNOTATION = ".xml"
 UNIONS = {  # the paper's names of what it trains on: section 3.1, and the captions of Tables 1 and 4
     "07": "VOC2007/trainval",
@@ -63,7 +63,9 @@ def _hint(root: Path, part: VocPart, needed: str) -> str:
         return f" (but root itself holds JPEGImages: point it at the folder above, {root.absolute().parent})"
     if needed == "Annotations" and (part.folder / "JPEGImages").is_dir():
         return " (images alone, such as a test set, are read with --config.data.voc.annotations=none)"
-    return ""
+    kinds = {".csv": "csv", ".yaml": "yolo", ".json": "coco"}
+    other = next((kinds[path.suffix] for path in sorted(part.folder.glob("*")) if path.suffix in kinds), "")
+    return f" (other formats than VOC's need --config.data.kind={other or '...'}; see docs/data.md)"
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ssd_jax.data.formats.folder import files_below
+from ssd_jax.data.formats.numbers import FRACTION, parse_number
+from ssd_jax.data.formats.text import read_text
 from ssd_jax.data.formats.yolo_layout import (
     find_labels,
     find_sources,
@@ -14,15 +16,9 @@ from ssd_jax.data.formats.yolo_layout import (
     read_names,
 )
 from ssd_jax.data.problems import Problems
-from ssd_jax.data.records import AnnotatedImage, AnnotatedObject, Reading
 from ssd_jax.data.repair import Box
+from ssd_jax.data.statements import AnnotatedImage, AnnotatedObject, Reading
 from ssd_jax.errors import InputError
-
-FRACTION = 1.5  # a value above it is no fraction of an image, even where a box reaches over the edge
-
-
-class LabelError(Exception):
-    """A label file cannot be used."""
 
 
 def read(root: str, split: str, *, problems: Problems, names_file: str = "") -> Reading:
@@ -75,9 +71,9 @@ def _images(
             continue
         try:
             objects = _read_labels(name, labels, names, points, problems)
-        except LabelError as error:
-            problems.add("bad_annotation", name, f"{labels}: {error}")
-            refused.append(f"{labels}: {error}")
+        except InputError as error:
+            problems.add("bad_annotation", name, str(error))
+            refused.append(str(error))
         else:
             understood += 1
             yield AnnotatedImage(name, image, objects, relative=True)
@@ -93,13 +89,9 @@ def _images(
 def _read_labels(
     name: str, file: Path, names: Mapping[int, str], points: bool, problems: Problems
 ) -> list[AnnotatedObject]:
-    """Reads a label file; lines that cannot be read are told. Raises LabelError if there is no other line."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(str(error)) from error
+    """Reads a label file; lines that cannot be read are told. Raises InputError if there is no other line."""
     objects, refused, large = [], [], 0
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         values = line.split()
         if not values:
             continue
@@ -110,9 +102,9 @@ def _read_labels(
         else:
             large += any(abs(value) > FRACTION for value in objects[-1].box)
     if refused and not objects:
-        raise LabelError(f"no line can be read, the first because: {refused[0]}")
+        raise InputError(f"{file}: no line can be read, the first because: {refused[0]}")
     if large > len(objects) / 2:
-        raise LabelError(f"{large} of {len(objects)} boxes have values far above 1, as if they were pixels")
+        raise InputError(f"{file}: {large} of {len(objects)} boxes have values far above 1, as if they were pixels")
     for detail in refused:
         problems.add("bad_line", name, detail)
     return objects
@@ -120,19 +112,12 @@ def _read_labels(
 
 def parse_line(values: Sequence[str], names: Mapping[int, str]) -> AnnotatedObject:
     """Returns the object of one line, its box in fractions. Raises ValueError if the line is not one."""
-    number, *rest = (_number(value) for value in values)
+    number, *rest = (parse_number(value) for value in values)
     if not number.is_integer():
         raise ValueError(f"expected the number of a class, got {values[0]!r}")
     if int(number) not in names:
         raise ValueError(f"class {int(number)} is not among the {len(names)} names ({min(names)} to {max(names)})")
     return AnnotatedObject(names[int(number)], _bounds(rest))
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"expected a number, got {text[:40]!r}") from None
 
 
 def _bounds(values: Sequence[float]) -> Box:

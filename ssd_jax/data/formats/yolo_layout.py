@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ssd_jax.data.decode import EXTENSIONS
 from ssd_jax.data.formats.folder import EVERYTHING, image_files, image_ids, name_below
-from ssd_jax.data.formats.voc_layout import EXTENSIONS
+from ssd_jax.data.formats.text import read_text
 from ssd_jax.data.problems import Problems
 from ssd_jax.errors import InputError
 
@@ -34,8 +35,8 @@ def read_description(root: Path) -> Description:
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         # BaseLoader builds nothing but text, lists and mappings: safe_load would read "no" as False.
-        content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
         raise InputError(f"{file}: cannot be read as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: expected YAML with entries such as names:, got {type(content).__name__}")
@@ -110,11 +111,7 @@ def _members(source: Path, root: Path, problems: Problems) -> Iterator[Path]:
     if source.is_dir():
         yield from image_files(source)
         return
-    try:
-        lines = source.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: cannot be read as a list of images ({error})") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(source).split("\n"), 1):
         if line.strip():
             path = _find_listed(line.strip().replace("\\", "/"), source.parent, root)
             if path is None:
@@ -181,11 +178,7 @@ def _find_names(root: Path, sources: Sequence[Path]) -> Path:
 
 
 def _listed_names(file: Path) -> dict[int, str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").rstrip().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as a list of class names ({error})") from error
-    return {number: line.strip() for number, line in enumerate(lines)}
+    return {number: line.strip() for number, line in enumerate(read_text(file).rstrip().split("\n"))}
 
 
 def _yaml_names(file: Path, content: dict[str, Any]) -> dict[int, str]:

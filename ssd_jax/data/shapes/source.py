@@ -51,9 +51,9 @@ class ShapesSource:
         if class_names and tuple(class_names) not in (names, NAMES):
             raise InputError(f"data class_names: shapes have {', '.join(NAMES)}; got {', '.join(class_names)}")
         if len(image_size) != 2 or min(image_size) < 32:
-            raise InputError(f"data image_size: expected (height, width) of at least 32, got {image_size}")
+            raise InputError(f"data shapes.image_size: expected (height, width) of at least 32, got {image_size}")
         if length < 0 or seed < 0:
-            raise InputError(f"data length and seed must not be negative, got {length} and {seed}")
+            raise InputError(f"data shapes.length and seed must not be negative, got {length} and {seed}")
         length = length or SPLITS[split]
         self.class_names: tuple[str, ...] = names
         self.max_boxes, self.problems = MAX_OBJECTS, Problems()
