@@ -124,9 +124,7 @@ def test_every_matched_default_box_is_drawn_on_its_level():
     second = PRIORS[start:stop]
     exact = second[(second >= 0).all(axis=1) & (second <= 1).all(axis=1)][0]
     source = Listed([example("a", [exact, (0.05, 0.1, 0.95, 0.9)], [2, 3], size=(128, 128))])
-    ((truth, *levels),) = inspection.panels(
-        source, [0], RECIPE, MODEL.levels, PRIORS, level_names=inspection.level_names(RECIPE)
-    )
+    ((truth, *levels),) = inspection.panels(source, [0], RECIPE, MODEL, PRIORS)
     labels = reference.match(source[0].boxes, source[0].labels, PRIORS)[1]
     counts, start = [], 0
     for level in MODEL.levels:
@@ -134,14 +132,14 @@ def test_every_matched_default_box_is_drawn_on_its_level():
         start += level.num_boxes
     assert counts[1] > 0 and sum(counts) > 2
     assert truth.caption == f"a: objects: 2, default boxes: {sum(counts)}"
-    names = [f"{n} {m.grid[0]}x{m.grid[1]}" for n, m in zip(inspection.level_names(RECIPE), MODEL.levels, strict=True)]
+    names = [f"{n} {m.grid[0]}x{m.grid[1]}" for n, m in zip(MODEL.level_names, MODEL.levels, strict=True)]
     for panel, name, count in zip(levels, names, counts, strict=True):
         assert panel.caption == f"{name}: {count} default box{'' if count == 1 else 'es'}"
         np.testing.assert_allclose(panel.boxes, truth.boxes * panel.image.shape[0] / 128, rtol=1e-6)
 
 
 def test_an_unreadable_image_has_no_panels(source):
-    assert inspection.panels(source, [BAD], RECIPE, MODEL.levels, PRIORS) == []
+    assert inspection.panels(source, [BAD], RECIPE, MODEL, PRIORS) == []
 
 
 def test_assign_sorts_by_level():
@@ -153,13 +151,6 @@ def test_assign_sorts_by_level():
     np.testing.assert_array_equal(found[0].boxes, PRIORS[[0, first - 1]])
     with pytest.raises(ValueError, match=f"expected {len(PRIORS)} as the levels have, got 5 and"):
         assignments.assign(labels[:5], MODEL.levels, PRIORS)
-
-
-def test_names_of_the_levels_are_those_of_the_heads():
-    names = inspection.level_names(RECIPE)
-    heads = jax.eval_shape(MODEL.init, jax.random.key(0))["params"]["heads"]
-    assert {f"{name}_mbox_loc" for name in names} == {name for name in heads if name.endswith("_loc")}
-    assert len(names) == len(MODEL.levels)
 
 
 def test_grid_lines_and_nothing_else():
@@ -187,6 +178,6 @@ def test_matches_are_dashed_with_a_dot_at_the_center():
 
 
 def test_the_groups_are_rows_of_a_sheet(source, shown):
-    rows = [*inspection.panels(source, [0], RECIPE, MODEL.levels, PRIORS), shown[1]]
+    rows = [*inspection.panels(source, [0], RECIPE, MODEL, PRIORS), shown[1]]
     sheet = visualize.contact_sheet(rows, class_names=source.class_names, title="both", width=800)
     assert sheet.shape[1] == 800 and sheet.dtype == np.uint8

@@ -108,7 +108,7 @@ def test_statistics_of_training_are_used_by_apply(images):
 
 def test_head_outputs_are_in_the_order_of_the_default_boxes():
     grids, boxes, num_classes = ((2, 3), (1, 2)), (2, 4), 5
-    heads = Heads(("a", "b"), boxes, num_classes, jnp.float32)
+    heads = Heads(("a", "b"), boxes, num_classes, layers.LayerOptions())
     maps = [np.zeros((1, *grid, 1), np.float32) for grid in grids]
     params = {}
     for number, (name, count, x) in enumerate(zip("ab", boxes, maps, strict=True)):
@@ -120,7 +120,7 @@ def test_head_outputs_are_in_the_order_of_the_default_boxes():
             # The bias tells box and value: box + value / 10.
             bias = (np.arange(count)[:, None] + np.arange(values) / 10).reshape(-1)
             params[f"{name}_mbox_{part}"] = {"kernel": kernel.repeat(count * values, axis=-1), "bias": bias}
-    predictions = heads.apply({"params": params}, [jnp.asarray(x) for x in maps])
+    predictions = heads.apply({"params": params}, [jnp.asarray(x) for x in maps], train=False)
 
     # Boxes of one pixel a cell, whose sides tell level and box number.
     levels = [
@@ -156,16 +156,17 @@ def test_l2_norm_computes_in_float32():
 
 # The pools of VGG, odd sizes among them (75 -> 38), and one of each kind that ResNet needs.
 @pytest.mark.parametrize(
-    ("size", "window", "stride", "padding", "expected"),
+    ("size", "window", "stride", "padding", "round_up", "expected"),
     [
-        ((6, 8), 2, 2, 0, (3, 4)),
-        ((75, 5), 2, 2, 0, (38, 3)),
-        ((5, 7), 3, 1, 1, (5, 7)),
-        ((8, 7), 3, 2, 1, (5, 4)),
-        ((1, 1), 2, 2, 0, (1, 1)),
+        ((6, 8), 2, 2, 0, True, (3, 4)),
+        ((75, 5), 2, 2, 0, True, (38, 3)),
+        ((5, 7), 3, 1, 1, True, (5, 7)),
+        ((8, 7), 3, 2, 1, True, (5, 4)),
+        ((8, 7), 3, 2, 1, False, (4, 4)),
+        ((1, 1), 2, 2, 0, True, (1, 1)),
     ],
 )
-def test_max_pool_equals_reduce_window(size, window, stride, padding, expected):
+def test_max_pool_equals_reduce_window(size, window, stride, padding, round_up, expected):
     # A permutation: no ties, where alone the gradients may differ.
     x = np.random.default_rng(0).permutation(2 * size[0] * size[1] * 3).reshape(2, *size, 3).astype(np.float32)
     x -= x.max() + 1  # all negative: a pad of zeros would win
@@ -176,7 +177,7 @@ def test_max_pool_equals_reduce_window(size, window, stride, padding, expected):
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
 
     def ours(x):
-        return layers.max_pool(x, window, stride, padding)
+        return layers.max_pool(x, window, stride, padding, round_up=round_up)
 
     @jax.jit
     def values_and_gradients(x):

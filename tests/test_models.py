@@ -112,7 +112,7 @@ def _listed(value):
         (dict(steps=(8, 16)), "steps: expected 4 values.*got 2"),
         (dict(extras=((64, 64, 3, 2, 1), (64, 64, 3, 1, 0))), r"extras\[1\] \(conv7_2\).*3x3 kernel.*2x2 feature map"),
         (dict(extras=((64, 64, 3, 2), (64, 64, 3, 1))), "extras: expected .*kernel"),
-        (dict(backbone="vgg19"), r"backbone: expected one of \['vgg16'.*got 'vgg19'"),
+        (dict(backbone="vgg19"), r"backbone: expected one of .*'vgg16'.*got 'vgg19'"),
         (dict(dtype="float16"), "dtype: expected .*got 'float16'"),
         (dict(num_classes=1), "num_classes: expected at least 2.*got 1"),
         (dict(mean=(123.0,)), "mean: expected 3 values"),

@@ -3,7 +3,7 @@
 Everything is computed from a source and a recipe and returned as plain values; nothing prints or writes files.
 """
 
-from ssd_jax.inspection.assignments import level_names, panels
+from ssd_jax.inspection.assignments import panels
 from ssd_jax.inspection.counts import Annotations, Counts, collect, count
 from ssd_jax.inspection.files import FILE_KINDS, FileProblem, FileReport, check_files, shared_content
 from ssd_jax.inspection.recall import PriorRecall, Share, prior_recall
@@ -23,7 +23,6 @@ __all__ = [
     "check_files",
     "collect",
     "count",
-    "level_names",
     "panels",
     "prior_recall",
     "shared_content",

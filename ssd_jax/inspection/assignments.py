@@ -12,8 +12,7 @@ from PIL import Image
 from ssd_jax import augment, matching, parallel
 from ssd_jax import recipe as recipes
 from ssd_jax.inspection import samples
-from ssd_jax.models import ssd
-from ssd_jax.models.heads import Extras
+from ssd_jax.models import Model
 from ssd_jax.priors import PriorLevel
 from ssd_jax.types import Batch, Example, Targets
 from ssd_jax.visualize import Panel, grid
@@ -33,10 +32,9 @@ def panels(
     source: Sequence[Example],
     indices: Sequence[int],
     recipe: recipes.Recipe,
-    levels: Sequence[PriorLevel],
+    model: Model,
     default_boxes: np.ndarray,  # [P, 4]
     *,
-    level_names: Sequence[str] = (),
     max_boxes: int | None = None,
 ) -> list[tuple[Panel, ...]]:
     """Returns for each image the picture with its ground truth, then for each level what matching assigns to it.
@@ -49,14 +47,13 @@ def panels(
       source: of the images.
       indices: their positions.
       recipe: sections ``loader``, ``model``, ``match`` are read.
-      levels: of the network, ``Model.levels``.
+      model: tells the levels and their names.
       default_boxes: of the levels, in their order.
-      level_names: of the levels, for the captions.
       max_boxes: rows of ground truth; None: as training has them.
     """
     assembler = samples.make_assembler(source, recipe, max_boxes)
     match = parallel.compile(functools.partial(match_first, recipe=recipe))
-    names = level_names or [f"level {k}" for k in range(1, len(levels) + 1)]
+    levels, names = model.levels, model.level_names
     groups = []
     for index in indices:
         if (batch := samples.load(assembler, index)) is None:
@@ -97,13 +94,6 @@ def assign(
         found.append(Assignment(level, default_boxes[rows], labels[rows]))
         start += level.num_boxes
     return found
-
-
-def level_names(recipe: recipes.Recipe) -> tuple[str, ...]:
-    """Returns the names of the feature maps that the heads read: conv4_3, fc7, conv6_2, ..."""
-    backbone = ssd.BACKBONES[recipe["model"]["backbone"]]
-    extras = (f"{Extras.name_of(k)}_2" for k in range(len(recipe["model"]["extras"])))
-    return (*backbone.feature_names, *extras)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _truth_panel(name: str, image: np.ndarray, batch: Batch, targets: Targets) -> Panel:

@@ -23,6 +23,7 @@ COST = 0.03  # recall that as many default boxes again must bring: they take tim
 GROWTH = 1.15  # least ratio of neighboring sizes: closer ones would cover the same objects twice
 LARGEST, REACH = 0.9, 1.05  # last min and max size over the input's side: SSD512 has 460 and 537 pixels of 512
 CELLS = 1.0  # a size spans at least so many steps of its grid: smaller boxes would leave gaps between them
+SMALLEST = 1e-3  # pixels; a side below it counts as this long
 FEW = 0.05  # share of a level's objects that is worth boxes of another aspect ratio
 SEARCHED = 2_000  # boxes that candidates are compared on
 FACTORS = (0.7, 0.85, 1.18, 1.4)  # tried on one size at a time
@@ -121,6 +122,7 @@ def suggest(boxes: np.ndarray, recipe: recipes.Recipe, *, seed: int = 0, limit: 
         reason = "keep the recipe's sizes: there are no objects to measure them on"
         return _suggestion(own, reason, nothing, nothing, np.zeros((0, 2)), 0)
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64) * ruler.image_size[::-1]
+    sides = np.maximum(sides, SMALLEST)  # float32 may round a side of a millionth to 0, which has no logarithm
     clusters = cluster_shapes(sides, len(ruler.levels), seed=seed)
     found = _search(own, clusters, sides, boxes[recall.choose(len(boxes), SEARCHED, seed)], ruler)
     before, after = ruler.measure(own, boxes), ruler.measure(found, boxes)

@@ -34,7 +34,7 @@ def scale_channels(channels: int, width_multiplier: float) -> int:
     return max(8, 8 * int(channels * width_multiplier / 8 + 0.5))
 
 
-def conv_relu(
+def convolution(
     x: jax.Array,  # [B, H, W, C]
     name: str,
     channels: int,
@@ -46,8 +46,9 @@ def conv_relu(
     stride: int = 1,
     padding: int = 0,
     dilation: int = 1,
+    groups: int = 1,
 ) -> jax.Array:  # [B, h, w, channels]
-    """Convolution ``name``, batch normalization ``name_bn`` if asked for, ReLU.
+    """Convolution ``name`` and, if asked for, batch normalization ``name_bn``; no activation.
 
     To be called inside a compact module. It is a function and not a module so that the parameters
     lie flat, under the names that the original network gives them.
@@ -58,22 +59,34 @@ def conv_relu(
         strides=stride,
         padding=padding,
         kernel_dilation=dilation,
+        feature_group_count=groups,
         use_bias=not options.batch_norm,
         dtype=options.dtype,
         kernel_init=kernel_init,
         name=name,
     )(x)
-    if options.batch_norm:
-        # Flax reduces in float32 whatever the dtype, and does not average over the axis in init.
-        x = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            axis_name=options.axis_name,
-            dtype=options.dtype,
-            name=name + BATCH_NORM_SUFFIX,
-        )(x)
-    return nn.relu(x)
+    return batch_norm(x, name, options=options, train=train) if options.batch_norm else x
+
+
+def conv_relu(x: jax.Array, name: str, channels: int, kernel: int, **rest: Any) -> jax.Array:
+    """:func:`convolution`, ReLU."""
+    return nn.relu(convolution(x, name, channels, kernel, **rest))
+
+
+def batch_norm(x: jax.Array, name: str, *, options: LayerOptions, train: bool) -> jax.Array:
+    """Batch normalization of the layer ``name``, whatever ``options.batch_norm`` says.
+
+    Momentum and epsilon are PyTorch's defaults, 1 - 0.1 and 1e-5. Flax reduces in float32 whatever the
+    dtype, and does not average over the axis in init; its running variance is the biased one.
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        axis_name=options.axis_name,
+        dtype=options.dtype,
+        name=name + BATCH_NORM_SUFFIX,
+    )(x)
 
 
 def max_pool(
@@ -81,8 +94,10 @@ def max_pool(
     window: int,
     stride: int,
     padding: int = 0,
+    *,
+    round_up: bool = True,
 ) -> jax.Array:  # [B, h, w, C] with h = ceil((H + 2 * padding - window) / stride) + 1, w likewise
-    """Maximum over square windows, sizes rounded up as in Caffe.
+    """Maximum over square windows; sizes are rounded up as in Caffe, else down as is PyTorch's default.
 
     A last window that sticks out at the bottom or right takes the maximum of what it covers.
 
@@ -95,7 +110,7 @@ def max_pool(
     """
     for axis in (1, 2):
         size = x.shape[axis]
-        windows = -(-(size + 2 * padding - window) // stride) + 1
+        windows = (size + 2 * padding - window + (stride - 1 if round_up else 0)) // stride + 1
         span = (windows - 1) * stride  # from the start of the first window to the start of the last
         widths = [(0, 0)] * 4
         widths[axis] = (padding, max(0, span + window - size - padding))

@@ -2,13 +2,18 @@
 
 To add a backbone, write a Flax module in its own file and add one line to ``BACKBONES``. It has
 
-* fields ``width_multiplier: float`` and ``options: layers.LayerOptions``;
-* ``feature_names``, a class attribute: the names of the maps it returns, after which heads are named;
-* ``__call__(images, train)``, [B, H, W, 3] mean-subtracted -> a tuple of feature maps, fine to
-  coarse. The extras continue the last one. What a map needs before the heads read it (VGG's L2
-  normalization of conv4_3) the backbone does itself.
+* fields ``sources: tuple[str, ...]``, ``width_multiplier: float`` and ``options: layers.LayerOptions``;
+* ``feature_names``, a class attribute: the names of all maps it can return, fine to coarse, after
+  which heads are named;
+* ``__call__(images, train)``, [B, H, W, 3] normalized -> the feature maps named by ``sources``, in
+  their order; what none of them needs has no parameters. The extras continue the last of
+  ``feature_names``. What a map needs before the heads read it (VGG's L2 normalization of conv4_3)
+  the backbone does itself.
 
-Everything else, the heads, the priors' grids and the summary, follows from what it returns.
+Parameters lie flat under names from which those of the network's published weights can be told;
+batch normalizations end in ``layers.BATCH_NORM_SUFFIX``. A backbone that needs batch normalization
+has it whatever ``options.batch_norm`` says. Everything else, the heads, the priors' grids and the
+summary, follows from what the backbone returns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from ssd_jax import priors
-from ssd_jax.models import layers, vgg
-from ssd_jax.models.heads import Extras, Heads
+from ssd_jax.models import layers, mobilenet, resnet, ssdlite, tilings, vgg
+from ssd_jax.models.heads import Extras, Heads, Stage
 from ssd_jax.types import Predictions
 
 
@@ -28,13 +33,20 @@ class Backbone(Protocol):
     """What the network asks of a backbone."""
 
     feature_names: ClassVar[tuple[str, ...]]
+    sources: tuple[str, ...]
 
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]: ...
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "vgg16": vgg.Vgg16,
+    "vgg16_full": vgg.Vgg16Full,
+    "resnet34": resnet.ResNet34,
+    "resnet50": resnet.ResNet50,
+    "mobilenet_v2": mobilenet.MobileNetV2,
 }
+EXTRA_BLOCKS: dict[str, Callable[..., nn.Module]] = {"conv": Extras, "inverted_residual": ssdlite.InvertedResiduals}
+HEADS: dict[str, Callable[..., nn.Module]] = {"conv": Heads, "separable": ssdlite.SeparableHeads}
 
 IMAGE_SIZE = (300, 300)
 # (bottleneck channels, output channels, kernel, stride, padding) of conv6_2, conv7_2, ... of SSD300.
@@ -52,14 +64,16 @@ class Model(NamedTuple):
     # after the step: {"batch_stats": ...} with batch normalization, else {}.
     apply_train: Callable[[Variables, jax.Array], tuple[Predictions, dict[str, Any]]]
     levels: tuple[priors.PriorLevel, ...]  # of the feature maps, fine to coarse
+    level_names: tuple[str, ...] = ()  # of the feature maps
 
 
 class SSD(nn.Module):
     """The whole network, from RGB images to raw predictions."""
 
     backbone: Backbone
-    extras: Extras
-    heads: Heads
+    extras: nn.Module
+    heads: nn.Module
+    sources: tuple[str, ...]  # names of the feature maps that the heads read
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -68,10 +82,12 @@ class SSD(nn.Module):
         # The normalization is part of the network, so that training, evaluation and export agree.
         images = (images.astype(jnp.float32) - jnp.float32(self.mean)) / jnp.float32(self.std)
         maps = self.backbone(images, train)
-        return (*maps, *self.extras(maps[-1], train))
+        named = dict(zip(self.backbone.sources, maps, strict=True))
+        named |= {f"{Extras.name_of(k)}_2": x for k, x in enumerate(self.extras(maps[-1], train))}
+        return tuple(named[name] for name in self.sources)
 
     def __call__(self, images: jax.Array, train: bool = False) -> Predictions:
-        return self.heads(self.features(images, train))
+        return self.heads(self.features(images, train), train)
 
 
 def build(
@@ -84,9 +100,14 @@ def build(
     batch_norm: bool = False,
     dtype: str = "float32",
     extras: Sequence[Sequence[int]] = SSD300_EXTRAS,
-    min_sizes: Sequence[float] = (30, 60, 111, 162, 213, 264),
-    max_sizes: Sequence[float] = (60, 111, 162, 213, 264, 315),
+    extra_blocks: str = "conv",
+    sources: Sequence[str] = (),
+    heads: str = "conv",
+    min_sizes: Sequence[float | Sequence[float]] = (30, 60, 111, 162, 213, 264),
+    max_sizes: Sequence[float | Sequence[float]] = (60, 111, 162, 213, 264, 315),
     aspect_ratios: Sequence[Sequence[float]] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    truncate_sizes: bool = True,
+    shapes: Sequence[Sequence[Sequence[float]]] = (),
     steps: Sequence[float | tuple[float, float]] = (8, 16, 32, 64, 100, 300),
     mean: Sequence[float] = (123.0, 117.0, 104.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
@@ -100,22 +121,32 @@ def build(
       image_size: (height, width) in pixels.
       backbone: one of ``BACKBONES``.
       width_multiplier: factor on the channels of backbone and extras, rounded to multiples of 8.
-      batch_norm: whether batch normalization follows each convolution of backbone and extras.
+      batch_norm: whether batch normalization follows each convolution of extras and of the VGG
+        backbones. The other backbones, inverted residuals and separable heads have it either way.
       dtype: in which the convolutions compute, "float32" or "bfloat16". Parameters, norms and
         outputs are float32 either way.
       extras: (bottleneck channels, output channels, kernel, stride, padding) of each extra stage.
-      min_sizes, max_sizes, aspect_ratios: for each feature map, see ``priors.caffe_shapes``;
-        sizes in pixels.
-      steps: for each feature map the distance of box centers in pixels, one number or (y, x);
+      extra_blocks: what an extra stage is made of, one of ``EXTRA_BLOCKS``.
+      sources: names of the feature maps that the heads read, fine to coarse: of the backbone's
+        ``feature_names`` and "conv6_2", "conv7_2", ... of the extras; () = all. Layers that lead to none
+        of them are not built.
+      heads: one of ``HEADS``.
+      min_sizes, max_sizes, aspect_ratios: for each source, see ``priors.caffe_shapes``; sizes in
+        pixels. Instead of one min size and one max size a source may have several, or () max sizes.
+      truncate_sizes: whether sizes are cut to whole pixels as in Caffe.
+      shapes: for each source the (width, height) in pixels of the boxes of a cell, in place of
+        min_sizes, max_sizes and aspect_ratios, which then have to be ().
+      steps: for each source the distance of box centers in pixels, one number or (y, x);
         empty: image size / map size.
       mean, std: of the RGB channels, on the scale 0..255: the network sees (image - mean) / std.
 
     Raises:
-      ValueError: for an unknown backbone or dtype, a number of sizes, ratios or steps that is not
-        the number of feature maps, or an extra stage that no feature map is left for.
+      ValueError: for an unknown name, a number of sizes, ratios, shapes or steps that is not the
+        number of sources, or an extra stage that no feature map is left for.
     """
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone: expected one of {sorted(BACKBONES)}, got {backbone!r}")
+    _check_choice("backbone", backbone, BACKBONES)
+    _check_choice("extra_blocks", extra_blocks, EXTRA_BLOCKS)
+    _check_choice("heads", heads, HEADS)
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype: expected 'float32' or 'bfloat16', got {dtype!r}")
     if len(image_size) != 2 or min(image_size) < 1:
@@ -124,15 +155,16 @@ def build(
         raise ValueError(f"width_multiplier: expected a positive factor, got {width_multiplier}")
     if num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, background and one class, got {num_classes}")
+    names, from_backbone, stages = _select(backbone, tuple(map(_stage, extras)), sources)
+    rule = priors.caffe_shapes if truncate_sizes else priors.box_shapes
+    sizes = {"min_sizes": min_sizes, "max_sizes": max_sizes, "aspect_ratios": aspect_ratios}
+    boxes = tilings.stated_shapes(names, shapes, **sizes) if shapes else tilings.ruled_shapes(rule, names, **sizes)
     options = layers.LayerOptions(batch_norm, axis_name, jnp.dtype(dtype))
-    base = BACKBONES[backbone](width_multiplier=width_multiplier, options=options)
-    stages = tuple(_stage(stage) for stage in extras)
-    names = (*base.feature_names, *(f"{Extras.name_of(k)}_2" for k in range(len(stages))))
-    shapes = _box_shapes(names, min_sizes, max_sizes, aspect_ratios)
     module = SSD(
-        backbone=base,
-        extras=Extras(stages, width_multiplier, options),
-        heads=Heads(names, tuple(map(len, shapes)), num_classes, options.dtype),
+        backbone=BACKBONES[backbone](sources=from_backbone, width_multiplier=width_multiplier, options=options),
+        extras=EXTRA_BLOCKS[extra_blocks](stages, width_multiplier, options),
+        heads=HEADS[heads](names, tuple(map(len, boxes)), num_classes, options),
+        sources=names,
         mean=_channels("mean", mean),
         std=_channels("std", std),
     )
@@ -153,21 +185,37 @@ def build(
         return predictions, dict(state)  # pyright: ignore[reportReturnType]
 
     maps = jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x, method=SSD.features)[0], images)
-    levels = _levels(maps, image_size, shapes, _per_map("steps", steps, names) if steps else ())
-    return Model(init, apply, apply_train, levels)
+    grids = [(x.shape[1], x.shape[2]) for x in maps]
+    levels = tilings.levels(grids, image_size, boxes, tilings.per_map("steps", steps, names) if steps else ())
+    return Model(init, apply, apply_train, levels, names)
 
 
-def _per_map(argument: str, values: Sequence[Any], names: Sequence[str]) -> Sequence[Any]:
-    """Returns ``values``, or raises if there is not one for each feature map."""
-    if len(values) != len(names):
-        raise ValueError(
-            f"{argument}: expected {len(names)} values, one for each feature map ({', '.join(names)}), "
-            f"got {len(values)}: {values}"
-        )
-    return values
+def feature_names(backbone: str, num_extras: int) -> tuple[str, ...]:
+    """Returns the names of all feature maps that heads can read, fine to coarse."""
+    _check_choice("backbone", backbone, BACKBONES)
+    extras = (f"{Extras.name_of(k)}_2" for k in range(num_extras))
+    return (*BACKBONES[backbone].feature_names, *extras)  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def _stage(stage: Sequence[int]) -> tuple[int, int, int, int, int]:
+def _select(
+    backbone: str, stages: tuple[Stage, ...], sources: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Stage, ...]]:
+    """Returns the names of the sources, those that the backbone has to return, and the extra stages needed."""
+    known = feature_names(backbone, len(stages))
+    names = tuple(sources) or known
+    if names != tuple(name for name in known if name in names):
+        raise ValueError(f"sources: expected some of {', '.join(known)} in this order, got {', '.join(names)}")
+    own = known[: len(known) - len(stages)]
+    stages = stages[: max(0, known.index(names[-1]) + 1 - len(own))]
+    return names, tuple(name for name in own if name in names or (stages and name == own[-1])), stages
+
+
+def _check_choice(argument: str, value: str, choices: Mapping[str, Any]) -> None:
+    if value not in choices:
+        raise ValueError(f"{argument}: expected one of {sorted(choices)}, got {value!r}")
+
+
+def _stage(stage: Sequence[int]) -> Stage:
     if len(stage) != 5:
         raise ValueError(
             f"extras: expected (bottleneck channels, output channels, kernel, stride, padding), got {stage}"
@@ -180,37 +228,3 @@ def _channels(argument: str, values: Sequence[float]) -> tuple[float, ...]:
     if len(values) != 3:
         raise ValueError(f"{argument}: expected 3 values, of red, green and blue, got {values}")
     return tuple(float(v) for v in values)
-
-
-def _box_shapes(
-    names: Sequence[str], min_sizes: Sequence[float], max_sizes: Sequence[float], aspect_ratios: Sequence[Any]
-) -> list[tuple[tuple[float, float], ...]]:
-    """Returns the shapes of the boxes of a cell of each feature map."""
-    low = _per_map("min_sizes", min_sizes, names)
-    high = _per_map("max_sizes", max_sizes, names)
-    ratios = _per_map("aspect_ratios", aspect_ratios, names)
-    return [priors.caffe_shapes([a], [b], r) for a, b, r in zip(low, high, ratios, strict=True)]
-
-
-def _levels(
-    maps: Sequence[jax.ShapeDtypeStruct],
-    image_size: tuple[int, int],
-    shapes: Sequence[tuple[tuple[float, float], ...]],
-    steps: Sequence[Any],
-) -> tuple[priors.PriorLevel, ...]:
-    """Joins the grids of the feature maps with the steps (none: image size / grid) and box shapes."""
-    grids = [(x.shape[1], x.shape[2]) for x in maps]
-    if not steps:
-        steps = [(image_size[0] / rows, image_size[1] / columns) for rows, columns in grids]
-    pairs = [step if isinstance(step, Sequence) else (step, step) for step in steps]
-    for grid, pair in zip(grids, pairs, strict=True):
-        for cells, step, side in zip(grid, pair, image_size, strict=True):
-            if (cells - 0.5) * step > side + step / 2:  # the original's own reach that far, not farther
-                raise ValueError(
-                    f"steps: {step:g} pixels carry the {cells} cells of a map beyond an image of {side} pixels; "
-                    "give the steps of this image size, or () for image size / map size"
-                )
-    return tuple(
-        priors.PriorLevel(grid, (float(y), float(x)), boxes)
-        for grid, (y, x), boxes in zip(grids, pairs, shapes, strict=True)
-    )

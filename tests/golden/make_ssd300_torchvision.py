@@ -33,7 +33,7 @@ def torchvision_outputs(images: np.ndarray, num_classes: int) -> dict[str, np.nd
     """Runs backbone and head: images [B, H, W, 3] RGB -> "offsets" [B, P, 4], "logits" [B, P, C]."""
     import torch
 
-    _define_operators()
+    define_operators()
     from torchvision.models.detection import ssd300_vgg16
 
     model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=num_classes).eval()
@@ -47,16 +47,16 @@ def torchvision_outputs(images: np.ndarray, num_classes: int) -> dict[str, np.nd
     return {"offsets": outputs["bbox_regression"].numpy(), "logits": outputs["cls_logits"].numpy()}
 
 
-def _define_operators() -> None:
+def define_operators() -> None:
     """Declares the operators without which a torchvision built for CUDA cannot be imported on a CPU."""
     import torch
 
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
-        _define_operators.library = torch.library.Library("torchvision", "DEF")  # lives as long as it is referred to
+        define_operators.library = torch.library.Library("torchvision", "DEF")  # lives as long as it is referred to
         for name in ("nms", "qnms"):
-            _define_operators.library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            define_operators.library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def main() -> None:

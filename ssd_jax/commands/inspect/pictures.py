@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ssd_jax import inspection, visualize
+from ssd_jax import files, inspection, visualize
 from ssd_jax.commands.inspect.findings import Findings, SplitFindings
 
 DRAWS = 3  # epochs shown of each augmented image
@@ -60,18 +60,16 @@ def _draw_priors(findings: Findings, part: SplitFindings, folder: Path, count: i
     network = findings.network
     if network is None:
         return None
-    levels, names = network.model.levels, inspection.level_names(findings.recipe)
     with_objects = np.zeros(len(part.source), bool)
     with_objects[part.annotations.image[part.learned]] = True
     groups = inspection.panels(
         part.source,
         _spread(np.flatnonzero(with_objects & _decodable(part)), count),
         findings.recipe,
-        levels,
+        network.model,
         network.default_boxes,
-        level_names=names,
     )
-    half = (len(levels) + 2) // 2  # in one line, seven pictures would be too small to see a grid
+    half = (len(network.model.levels) + 2) // 2  # in one line, seven pictures would be too small to see a grid
     lines = [line for group in groups for line in (group[:half], group[half:]) if line]
     return _save(folder / "default_boxes.png", lines, part, len(groups)) if groups else None
 
@@ -93,7 +91,9 @@ def _save(path: Path, lines: Sequence[Sequence[visualize.Panel]], part: SplitFin
     names = part.annotations.class_names
     sheet = visualize.contact_sheet(lines, class_names=names, width=WIDTH, groups_per_line=1)
     picture = Image.fromarray(sheet)
-    picture.save(path)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    files.write_bytes(path, buffer.getvalue())
     return Picture(path, _encode_jpeg(picture), (picture.height, picture.width), count)
 
 
