@@ -26,7 +26,7 @@ class Damage(NamedTuple):
     """One way to damage a file."""
 
     what: str
-    kind: str  # of problems.KINDS or inspection.KINDS: how it has to be reported; "": it is harmless
+    kind: str  # of problems.PROBLEM_KINDS or inspection.FILE_KINDS: how it has to be reported; "": it is harmless
     do: Callable[[Files], object]
 
 

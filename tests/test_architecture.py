@@ -15,6 +15,7 @@ PACKAGE = REPOSITORY / "ssd_jax"
 ROOMS = (
     "types",
     "errors",
+    "files",
     "boxes",
     "priors",
     "matching",

@@ -8,10 +8,12 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
+from PIL import Image
 
 from ssd_jax.commands import cli, options
 from ssd_jax.errors import InputError
 
+ROOT = Path(cli.__file__).parents[2]
 RECIPE = """
 from ml_collections import ConfigDict
 
@@ -47,6 +49,18 @@ def main(argv):
         raise ValueError("a bug")
     print("seed", flags.FLAGS.config.seed)
     return 7 if flags.FLAGS.fail == "status" else 0
+
+cli.run(main)
+"""
+PILLOW = """
+import warnings
+from PIL import Image
+from ssd_jax.commands import cli
+
+def main(argv):
+    Image.MAX_IMAGE_PIXELS = 100
+    Image.open("large.png")  # 120 pixels: warns from 100 on, refuses from 200 on
+    warnings.warn("not of Pillow")
 
 cli.run(main)
 """
@@ -161,9 +175,42 @@ def test_a_bug_keeps_its_traceback(folder):
 
 
 def run_program(folder, *arguments):
-    root = str(Path(cli.__file__).parents[2])
     command = [sys.executable, "program.py", "--config=recipe.py", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": root}, timeout=60)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, timeout=60
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "-help", "--helpshort", "--helpfull", "-?"])
+def test_asking_for_help_is_no_mistake(folder, option):
+    done = run_program(folder, option)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--fail" in done.stdout and "seed" not in done.stdout
+
+
+def test_a_config_that_leaves_the_program_is_not_taken_for_help(folder):
+    (folder / "recipe.py").write_text("raise SystemExit(3)")
+    assert run_program(folder).returncode == 3
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["train.py", "evaluate.py", "-m ssd_jax.commands.inspect", "-m ssd_jax.commands.prepare"],
+)
+def test_every_command_helps(module):
+    command = [sys.executable, *module.split(), "-h"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and "--" in done.stdout
+
+
+def test_what_pillow_remarks_on_odd_files_is_silenced_and_nothing_else(folder):
+    Image.new("L", (12, 10)).save(folder / "large.png")
+    (folder / "program.py").write_text(PILLOW)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "DecompressionBomb" not in done.stderr and "UserWarning: not of Pillow" in done.stderr
 
 
 @pytest.mark.parametrize(

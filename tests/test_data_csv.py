@@ -222,7 +222,10 @@ def test_one_tiny_box_among_others_is_no_fraction(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"train\.csv: expected lines path,xmin,ymin,xmax,ymax,class \(comma, .* understood\), but the file is empty"),
+        (
+            "",
+            r"train\.csv: expected lines path,xmin,ymin,xmax,ymax,class \(comma, .*\), but the file is empty",
+        ),
         ("\n \n", "the file is empty"),
         ("x" * 200_000, r"but the first is none \(field larger than field limit"),
         (HEADER, "there is a header alone"),
@@ -233,8 +236,14 @@ def test_one_tiny_box_among_others_is_no_fraction(tmp_path):
         ("cat,10,20,50,60,a.jpg\n", r"none of 1 is there, such as cat in .*images"),
         (ROW, r"expected images, but none of 1 is there, such as a\.jpg in "),
         (HEADER.encode("utf-16"), "expected text in UTF-8, but line 1 is not; save it as UTF-8"),
-        ((HEADER + ROW + ROW.replace("cat", "é")).encode("latin-1"), "expected text in UTF-8, but line 3 is not; save it"),
-        ((HEADER + ROW).replace(",", "|"), r"comma, semicolon and tab are understood.* csv:1: expected 6 values, got 1"),
+        (
+            (HEADER + ROW + ROW.replace("cat", "é")).encode("latin-1"),
+            "expected text in UTF-8, but line 3 is not; save it",
+        ),
+        (
+            (HEADER + ROW).replace(",", "|"),
+            r"comma, semicolon and tab are understood.* train.csv:1: expected 6 values, got 1",
+        ),
         ("a.jpg 10 20 50 60 cat", r"comma, semicolon and tab are understood"),
         ("a.jpg,,,,,\n", "expected images, but none of 1 is there"),
     ],

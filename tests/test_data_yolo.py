@@ -328,7 +328,7 @@ def test_wrong_names_files_are_refused(tmp_path):
         ("", "images/both", "there is no image in .*both"),
         ("", "unlabeled", r"none of the 1 images has one, such as .*b\.txt"),
         ("", "lost.txt", "there is no image in .*lost.txt"),
-        ("", "images/train/a.jpg", r"a\.jpg: expected text in UTF-8, but line 1 is not"),
+        ("", "images/train/a.jpg", r"a list of images cannot be read: .*a\.jpg: expected text in UTF-8, but line 1 is"),
     ],
 )
 def test_wrong_paths_are_refused_in_one_sentence(tmp_path, root, split, message):

@@ -45,6 +45,13 @@ def test_equal_boxes_are_one_cluster():
     np.testing.assert_array_equal(cluster_shapes(np.array([(3.0, 5.0)] * 9), 4), [(5, 3)])
 
 
+@pytest.mark.parametrize("side", [1e-6, 1e-8, 0.0])  # float32 rounds the second to 0
+def test_boxes_of_a_millionth_are_no_trouble(side):
+    corner = np.random.default_rng(0).uniform(0.1, 0.9, (7, 2))
+    found = suggest(np.concatenate([corner, corner + side], axis=1).astype(np.float32), DEMO)
+    assert found.keep and found.recall_before == 0 and np.isfinite(found.clusters).all()
+
+
 sides_strategy = st.lists(st.tuples(*[st.floats(1, 300)] * 2), min_size=1, max_size=25)
 
 

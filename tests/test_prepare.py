@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import fake_tfds
 import pytest
 
+from ssd_jax import files
 from ssd_jax.commands import options, prepare
 from ssd_jax.data import tfds, tfds_progress, tfds_stand_in
 from ssd_jax.data.tfds_archives import Archive
@@ -115,6 +116,52 @@ def test_what_a_user_gets_wrong_is_one_sentence(tmp_path, monkeypatch, arguments
     with pytest.raises(InputError) as caught:
         main(monkeypatch, data_dir=str(tmp_path), **arguments)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("data_dir", "is_file"), [("file", "file"), ("file/a/b", "file")])
+def test_a_data_dir_that_can_be_no_folder_is_refused_by_name_at_once(tmp_path, monkeypatch, data_dir, is_file):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as caught:
+        main(monkeypatch, "voc/2007", data_dir=str(tmp_path / data_dir))
+    message = f"--data_dir: expected a folder, got {tmp_path / data_dir} ({tmp_path / is_file} is a file)"
+    assert str(caught.value) == message
+
+
+def test_a_data_dir_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare.os, "access", lambda *_: False)  # the superuser, say, may write anywhere
+    with pytest.raises(InputError) as caught:
+        main(monkeypatch, "voc/2007", data_dir=str(tmp_path / "data"))
+    place = f"got {tmp_path / 'data'} ({tmp_path} is not writable)"
+    assert str(caught.value) == f"--data_dir: expected a folder to write to, {place}"
+
+
+def test_a_data_dir_that_cannot_be_created_is_refused(tmp_path, manual):
+    (tmp_path / "link").symlink_to(tmp_path / "absent" / "folder")
+    assert f"{tmp_path / 'link'}: cannot be created" in fails(tmp_path / "link", manual)
+
+
+def test_a_second_preparation_of_the_same_is_refused_and_harms_nothing(tmp_path, manual):
+    root = tmp_path / "data"
+    working = root / "voc/2007/incomplete.ABCDEF_5.0.0"
+    working.mkdir(parents=True)
+    with files.exclusive(root / ".voc-2007.lock", "busy"):  # also refused to another opening by the same process
+        assert fails(root, manual) == (
+            f"voc/2007 is being prepared in {root} by another process; wait until it is done, or stop it"
+        )
+        assert working.is_dir()
+    assert run(root, manual).counts == COUNTS and not working.exists()
+
+
+def test_a_damaged_dataset_names_the_way_out(tmp_path, manual, monkeypatch):
+    folder = run(tmp_path, manual).folder
+    (folder / "features.json").write_text("{")
+    with pytest.raises(InputError) as caught:
+        main(monkeypatch, "voc/2007", data_dir=str(tmp_path))
+    again = f"python -m ssd_jax.commands.prepare voc/2007 --data_dir={tmp_path}"
+    assert str(caught.value).startswith(f"{folder}: expected a dataset prepared by TFDS, but it cannot be read (")
+    assert str(caught.value).endswith(f"); delete that folder and prepare it again by {again}")
+    shutil.rmtree(folder)
+    assert run(tmp_path, manual).counts == COUNTS
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ a traceback; 130: interrupted. Any other failure is a bug and keeps its tracebac
 import functools
 import logging
 import os
+import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +22,7 @@ from ssd_jax.commands import options
 from ssd_jax.errors import InputError
 
 INPUT_ERROR = 2
+HELP = r"--?(help(full|short|xml)?|\?)(=.*)?"  # absl's options that print and leave
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -39,14 +42,14 @@ def run(
       prepare: called with the command line before it is parsed, to define flags that depend on it.
       positional: what the required arguments that are no options are called.
     """
-    argv = list(sys.argv if argv is None else argv)
+    argv = ["--help" if option == "-h" else option for option in (sys.argv if argv is None else argv)]
     set_up_logging()
     path = Path(argv[0])
     name = path.parent.name if path.stem == "__main__" else path.name
     try:
         if prepare:
             prepare(argv)
-        app.run(main, argv=argv, flags_parser=functools.partial(options.parse, positional=positional))
+        app.run(main, argv=argv, flags_parser=functools.partial(_parse, positional=positional))
     except (InputError, flags.Error) as error:  # flags.Error: from prepare
         _leave(f"{name}: error: {options.sentence(error)}", INPUT_ERROR)
     except KeyboardInterrupt:
@@ -54,8 +57,19 @@ def run(
     raise SystemError("absl.app.run returned")  # it ends by sys.exit
 
 
+def _parse(argv: Sequence[str], *, positional: Sequence[str]) -> list[str]:
+    try:
+        return options.parse(argv, positional=positional)
+    except SystemExit:
+        if any(re.fullmatch(HELP, option) for option in argv[1:]):
+            sys.exit(0)  # absl says 1, as if asking were a mistake
+        raise
+
+
 def set_up_logging() -> None:
     """Shows what the library has to say (skipped images, ...) as plain lines, and of others only errors."""
+    # Odd EXIF data, very large images: what cannot be used is reported by name anyway, what can needs no remark.
+    warnings.filterwarnings("ignore", module=r"PIL\..*")
     absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax warns at each save without a metric, which is ordinary
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -8,6 +8,7 @@ prepared already stays as it is; after an interruption the same command starts a
 that were extracted are not extracted again.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(f"--manual_dir: expected the folder of the archives, got {str(manual)!r}")
     prepared = tfds.find_prepared(root, name)
     if prepared is None:
+        check_data_dir(root)
         prepared = prepare(name, root, manual, download=DOWNLOAD.value)
     else:
         print(f"{name} is already prepared in {prepared.folder}")
@@ -72,6 +74,20 @@ def prepare(name: str, root: Path, manual: Path, *, download: bool) -> tfds.Prep
     return tfds.prepare(name, root, manual, show_progress=sys.stderr.isatty())
 
 
+def check_data_dir(root: Path) -> None:
+    """Raises InputError unless ``root`` is a folder to write to, or can become one; nothing is created yet."""
+    existing = _nearest(root)
+    if not existing.is_dir():
+        raise InputError(f"--data_dir: expected a folder, got {root} ({existing} is a file)")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"--data_dir: expected a folder to write to, got {root} ({existing} is not writable)")
+
+
+def _nearest(path: Path) -> Path:
+    """Returns the path, or the first of its parents that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.exists(folder))
+
+
 def missing_message(name: str, archives: Sequence[Archive], missing: Sequence[Archive], manual: Path) -> str:
     """Says which archives to put where."""
     lines = [f"  {archive.name}  {archive.size:,} bytes  {archive.url}" for archive in missing]
@@ -86,8 +102,7 @@ def check_disk(name: str, root: Path, archives: Sequence[Archive], missing: Sequ
     extracted = sum(archive.size for archive in archives if not is_extracted(archive, root))
     needed = sum(archive.size for archive in missing) + EXTRACTED * extracted
     needed += RECORDS * sum(archive.size for archive in archives)
-    existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(_nearest(root)).free
     if free < needed:
         raise InputError(
             f"--data_dir: preparing {name} in {root} takes about {_gigabytes(needed)}, but {_gigabytes(free)} are free"

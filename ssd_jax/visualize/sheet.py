@@ -4,12 +4,12 @@ import functools
 import io
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ssd_jax import files
 from ssd_jax.types import ImageDetections, ImageGroundTruth
 from ssd_jax.visualize import palette
 from ssd_jax.visualize.draw import draw_boxes
@@ -134,6 +134,7 @@ def save_contact_sheet(
 
     Raises:
         ValueError: as contact_sheet, or the smallest sheet (480 pixels wide) is longer than max_bytes.
+        InputError: the file cannot be written.
     """
     make = functools.partial(
         contact_sheet,
@@ -156,7 +157,7 @@ def save_contact_sheet(
             # Length grows a little slower than the area; 0.95 saves a round.
             width = max(_SMALLEST_WIDTH, int(width * min(0.95, 0.97 * (max_bytes / len(data)) ** 0.5)))
             sheet = make(width=width)
-    Path(path).write_bytes(data)
+    files.write_bytes(path, data)
 
 
 def _encode_png(image: np.ndarray, *, colors: int | None = None) -> bytes:

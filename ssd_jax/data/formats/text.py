@@ -7,7 +7,7 @@ from ssd_jax.errors import InputError
 
 
 def read_text(path: Path) -> str:
-    """Returns what a file in UTF-8 holds, without the byte order mark; lines end in "\\n" whatever the system.
+    """Returns what a file in UTF-8 holds, without the byte order mark; lines end as in Python.
 
     Raises:
       InputError: the file cannot be read, or a line is not UTF-8.

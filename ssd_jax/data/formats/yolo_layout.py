@@ -111,7 +111,11 @@ def _members(source: Path, root: Path, problems: Problems) -> Iterator[Path]:
     if source.is_dir():
         yield from image_files(source)
         return
-    for number, line in enumerate(read_text(source).split("\n"), 1):
+    try:
+        lines = read_text(source).split("\n")
+    except InputError as error:
+        raise InputError(f"a list of images cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
         if line.strip():
             path = _find_listed(line.strip().replace("\\", "/"), source.parent, root)
             if path is None:

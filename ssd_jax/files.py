@@ -1,0 +1,76 @@
+"""Files written whole or not at all, and locks that end with their process."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+from ssd_jax.errors import InputError
+
+
+def write_bytes(path: str | PathLike[str], data: bytes) -> None:
+    """Writes a file; an earlier one of that name stays whole until the new one is complete.
+
+    The data goes to a temporary file beside it, which then takes the name. A full disk or a killed
+    process hence leaves no torn file (a killed one may leave the temporary ``.ssd_jax-*.tmp``).
+
+    Raises:
+      InputError: the file cannot be written; nothing temporary is left.
+    """
+    target = Path(os.path.realpath(path))  # a link keeps pointing to the file
+    temporary = target.parent / f".ssd_jax-{secrets.token_hex(8)}.tmp"
+    try:
+        try:
+            # Not by tempfile, whose files nobody else may read, whatever the umask says.
+            with open(temporary, "xb") as file:
+                file.write(data)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_text(path: str | PathLike[str], text: str) -> None:
+    """Writes a text file in UTF-8, as :func:`write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, busy: str) -> Iterator[None]:
+    """Holds the lock that a file stands for; it is not waited for.
+
+    The kernel gives the lock back when the process ends, however it ends, so the file may stay and
+    means nothing by itself. Where there are no such locks (Windows, some network file systems),
+    nothing is locked.
+
+    Args:
+      path: the file, created if it is absent.
+      busy: what is said if another process holds the lock.
+
+    Raises:
+      InputError: the lock is held, or the file cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        file = open(path, "ab")  # for writing, which NFS wants of whoever locks alone
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(busy) from error
+        except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP: a file system without locks
+            yield
+            return
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile would keep it beyond the close
