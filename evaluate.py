@@ -41,6 +41,7 @@ def define_config(argv: Sequence[str]) -> None:
 def main(_) -> int:
     """Runs the command line; returns the exit status."""
     # Imported here, so that a wrong option is answered at once.
+    from ssd_jax import files
     from ssd_jax import recipe as recipes
     from ssd_jax.commands import checks, describe, pictures, setup
     from ssd_jax.evaluation import coco, voc
@@ -60,7 +61,7 @@ def main(_) -> int:
     print(f"\n{voc.as_table(voc_result)}\n\n{coco.as_table(coco_result)}\n")
 
     metrics = {"step": step, "data": source.name, "voc": voc.as_dict(voc_result), "coco": coco.as_dict(coco_result)}
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    files.write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     print(f"metrics:    {output / 'metrics.json'}")
     if FLAGS.num_pictures:
         pictures.save_detection_sheet(
@@ -75,10 +76,11 @@ def main(_) -> int:
         )
         print(f"pictures:   {output / 'detections.png'}")
     print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(step)}")
-    print(
-        "next:       your own images: "
-        "python train.py --config=configs/ssd300_custom.py --workdir=runs/mine --config.data.root=FOLDER (docs/data.md)"
-    )
+    if recipe["data"]["kind"] == "shapes":
+        print(
+            "next:       your own images: python -m ssd_jax.commands.inspect --config=configs/ssd300_custom.py "
+            "--config.data.root=FOLDER (docs/data.md)"
+        )
     return 0
 
 

@@ -40,10 +40,10 @@ def main(_) -> int:
     checks.check_settings(recipe)
     workdir = None if FLAGS.dry_run else setup.open_workdir(FLAGS.workdir)
     source = setup.open_source(recipe, "train")
-    checks.check_objects(source)
+    checks.check_objects(recipe, source)
     eval_source = setup.open_source(recipe, "eval", source.class_names)
     network = setup.build_network(recipe, source.class_names)
-    state = setup.initial_state(recipe, network)
+    state = setup.initial_state(recipe, network, workdir)
     train_step = setup.compile_train_step(recipe, network)
     setup.check_train_step(recipe, train_step, state, source)
     print(describe.start_summary(recipe, network, state, source, eval_source))
@@ -52,13 +52,14 @@ def main(_) -> int:
         return 0
 
     total = settings["num_steps"]
-    setup.fill_caches(recipe, source, eval_source)
-    evaluate = setup.make_evaluator(recipe, network, eval_source)
+    # Built here, where Ctrl-C still ends the program at once.
+    cache, eval_cache = setup.open_cache(recipe, source), setup.open_cache(recipe, eval_source)
+    evaluate = setup.make_evaluator(recipe, network, eval_source, eval_cache)
     description = setup.run_description(recipe, source)
     with StopSignal() as stop, checkpoint.open_manager(workdir, keep=settings["keep_checkpoints"]) as manager:
         state, start = setup.resume(manager, state, description, network.mesh)
         print(f"resuming after step {start} of {total}" if start else f"starting in {workdir}", flush=True)
-        stream = setup.train_batches(recipe, source, start)
+        stream = setup.train_batches(recipe, source, start, cache)
         progress = Progress(
             workdir,
             start=start,

@@ -42,11 +42,16 @@ def get_config() -> ConfigDict:
     )
     config.model = dict(  # models.build
         backbone="vgg16",
+        extra_blocks="conv",
+        heads="conv",
+        sources=(),  # names of the feature maps that the heads read; () = all
         image_size=(300, 300),
         width_multiplier=1.0,
         batch_norm=False,
         dtype="float32",
         extras=((256, 512, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 3, 1, 0), (128, 256, 3, 1, 0)),
+        truncate_sizes=True,  # to whole pixels, as Caffe does
+        shapes=(),  # of default boxes, (width, height) for each source, in place of the three settings below
         min_sizes=(30.0, 60.0, 111.0, 162.0, 213.0, 264.0),
         max_sizes=(60.0, 111.0, 162.0, 213.0, 264.0, 315.0),
         aspect_ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
@@ -55,7 +60,12 @@ def get_config() -> ConfigDict:
         std=(1.0, 1.0, 1.0),
     )
     config.priors = dict(offset=0.5, clip=False)  # priors.default_boxes
-    config.init = dict(weights="", required=True)  # weights.initialize
+    config.init = dict(  # weights.initialize, weights.fine_tune
+        weights="",
+        ckpt="",  # WORKDIR[@STEP] of a run to start from instead
+        heads="copy",  # its confidence heads, by class name; or "keep", "reset"
+        required=True,
+    )
     config.augment = dict(  # augment.draw
         brightness=32.0,
         contrast=(0.5, 1.5),
@@ -78,6 +88,7 @@ def get_config() -> ConfigDict:
         empty_negatives=0,  # mined in an image without objects, which the original ignores
         per="global",
         location_weight=1.0,
+        ignore_cross_boundary=False,  # True: default boxes that leave the image are not trained (Table 3)
     )
     config.optimizer = dict(  # optim.make_optimizer
         algorithm="caffe_sgd",
@@ -91,6 +102,7 @@ def get_config() -> ConfigDict:
         weight_decay=5e-4,
         bias_multiplier=2.0,
         clip_norm=0.0,
+        freeze=(),  # such as ("conv1", "conv2"): freeze_layers of ssd_pascal.py, which is empty
     )
     config.train = dict(  # train.py
         seed=0,

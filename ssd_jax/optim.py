@@ -1,5 +1,6 @@
 """The optimizer of the paper as an optax chain, from keyword arguments."""
 
+import re
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -81,6 +82,41 @@ def _is_decayed(params: Any) -> Any:
     return jax.tree.map(lambda kind: kind in ("kernel", "scale"), parameter_kinds(params))
 
 
+def frozen_parameters(params: Any, names: Sequence[str]) -> Any:
+    """Marks the parameters that are not to be trained: a tree of bool.
+
+    A name stands for all layers that start with it, up to the end of a word: "conv1" for conv1_1,
+    conv1_2 and their batch normalization, not for conv10_1. It is looked up in backbone and extras,
+    and as the whole path, so that "heads" or "heads/fc7_mbox_loc" are names as well.
+
+    Raises:
+      ValueError: if a name stands for nothing, listing what there is.
+    """
+    if isinstance(names, str):
+        raise ValueError(f"freeze: expected a tuple of names, got {names!r}")
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    paths = ["/".join(str(entry.key) for entry in path) for path, _ in leaves]
+    marks = [False] * len(paths)
+    for name in names:
+        found = [_starts_with(path, name) for path in paths]
+        if not any(found):
+            known = ", ".join(dict.fromkeys(stem for path in paths for stem in _stems(path)))
+            raise ValueError(f"freeze: expected names that layers start with, such as {known}; got {name!r}")
+        marks = [mark or hit for mark, hit in zip(marks, found, strict=True)]
+    return jax.tree.unflatten(structure, marks)
+
+
+def _starts_with(path: str, name: str) -> bool:
+    part, _, layer = path.partition("/")
+    places = (path,) if part == "heads" else (path, layer)
+    return bool(name) and any(re.match(rf"{re.escape(name)}(?![A-Za-z0-9])", place) for place in places)
+
+
+def _stems(path: str) -> tuple[str, ...]:
+    part, _, layer = path.partition("/")
+    return (part,) if part == "heads" else (part, re.split("[_/]", layer)[0])
+
+
 def make_optimizer(
     *,
     algorithm: str = "caffe_sgd",
@@ -88,6 +124,7 @@ def make_optimizer(
     weight_decay: float = 5e-4,
     bias_multiplier: float = 2.0,
     clip_norm: float = 0.0,
+    freeze: Sequence[str] = (),
     **schedule_options,
 ) -> Optimizer:
     """Makes an optimizer; the defaults train as the original does (sgd_solver.cpp and ssd_pascal.py).
@@ -104,6 +141,10 @@ def make_optimizer(
       weight_decay: L2 coefficient; for "adamw" the share of the weight subtracted at rate 1.
       bias_multiplier: rate of the biases relative to the kernels (Caffe's lr_mult 2).
       clip_norm: largest global norm of the gradient, before decay; 0 = no clipping (the paper's).
+      freeze: layers that stay as they are (see :func:`frozen_parameters`): no gradient, decay or
+        velocity, and no share in the norm that ``clip_norm`` bounds. It is about parameters: batch
+        normalization of a frozen layer goes on normalizing by the batch and averaging its statistics.
+        The paper freezes nothing.
       **schedule_options: of :func:`make_schedule`.
     """
     schedule = make_schedule(**schedule_options)
@@ -121,4 +162,11 @@ def make_optimizer(
     }
     if algorithm not in chains:
         raise ValueError(f"algorithm: expected one of {', '.join(chains)}, got {algorithm!r}")
-    return Optimizer(optax.chain(clip, *chains[algorithm], optax.scale(-1.0)), schedule)
+    tx = optax.chain(clip, *chains[algorithm], optax.scale(-1.0))
+    if freeze:
+
+        def groups(params: Any) -> Any:
+            return jax.tree.map(lambda frozen: "frozen" if frozen else "trained", frozen_parameters(params, freeze))
+
+        tx = optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, groups)
+    return Optimizer(tx, schedule)

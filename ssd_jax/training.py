@@ -74,6 +74,7 @@ def make_train_step(
     empty_negatives: int = 0,
     per: losses.Normalizer = "global",
     location_weight: float = 1.0,
+    ignore_cross_boundary: bool = False,
     ema_decay: float = 0.0,
     axis_name: str | None = parallel.AXIS,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
@@ -92,14 +93,19 @@ def make_train_step(
       match_options: of ``matching.match``.
       negative_ratio, empty_negatives: of ``losses.multibox_loss``.
       per, location_weight: of ``losses.normalize``.
+      ignore_cross_boundary: whether default boxes that leave the image are neither positive nor
+        negative (ignore_cross_boundary_bbox of the original; the paper's Table 3).
       ema_decay: of the moving average of the parameters; 0 = none.
       axis_name: the mapped axis, or None to run on one device without a map.
     """
     total = (lambda x: x) if axis_name is None else functools.partial(jax.lax.psum, axis_name=axis_name)
+    inside = jnp.asarray(((priors >= 0) & (priors <= 1)).all(axis=1)) if ignore_cross_boundary else None
     augment_image = functools.partial(augment.augment, output_size=output_size, **augment_options)
 
     def match_image(boxes, labels, ignored, is_image):
-        targets = matching.match(boxes, labels, jnp.asarray(priors), ignored=ignored, **match_options)
+        targets = matching.match(
+            boxes, labels, jnp.asarray(priors), ignored=ignored, prior_mask=inside, **match_options
+        )
         return targets._replace(ignore=targets.ignore | ~is_image)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:

@@ -19,7 +19,7 @@ from ssd_jax.commands.inspect import findings as inspect_findings
 from ssd_jax.commands.inspect import pictures as inspect_pictures
 from ssd_jax.commands.inspect import report as inspect_report
 from ssd_jax.commands.inspect import text as inspect_text
-from ssd_jax.data.problems import KINDS
+from ssd_jax.data.problems import PROBLEM_KINDS
 from ssd_jax.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -96,7 +96,7 @@ def problems_by_name(numbers, split="train"):
 
 def test_there_are_thirty_ways_and_more():
     assert len(DAMAGES) >= 30 and len({one.what for one in DAMAGES}) == len(DAMAGES)
-    assert {one.kind for one in DAMAGES} <= {*KINDS, *inspection.KINDS}
+    assert {one.kind for one in DAMAGES} <= {*PROBLEM_KINDS, *inspection.FILE_KINDS}
 
 
 def test_every_damage_is_found_and_nothing_else(inspected):
@@ -202,7 +202,7 @@ def clean(tmp_path_factory):
                 loader=dict(canvas=(64, 64), difficult="maybe"),
             ),
             [
-                "found objects of classes that are not in class_names: yak",
+                "has objects of classes that are not in class_names: yak",
                 "config.loader: difficult must be",
                 "absent.npz does not exist",
             ],
@@ -226,6 +226,32 @@ def test_what_training_would_refuse_is_the_verdict(clean, change, reasons):
     assert found.splits[0].counts.num_images == 10  # the data is reported nevertheless
     text = inspect_report.write_page(found, inspect_pictures.Pictures(None, None), title="refused")
     assert "Training cannot start" in text and Reader(text).balanced
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("image_size", (300,)),  # as --config.model.image_size=300 is read
+        ("image_size", (64, 64, 3)),
+        ("image_size", (0, -64)),
+        ("image_size", "300"),
+        ("min_sizes", (8.0,)),
+        ("min_sizes", (-1.0,) * 4),
+        ("max_sizes", (float("nan"),) * 4),
+        ("aspect_ratios", ()),
+        ("width_multiplier", 0.0),
+        ("backbone", 7),
+        ("no_such_setting", None),
+    ],
+)
+def test_any_setting_that_the_network_refuses_is_the_verdict(clean, setting, value):
+    model = {**TINY["model"], setting: value}
+    found = inspect_findings.gather(tiny_recipe(clean, model=model), wanted=("train",), decode=False)
+    (reason,) = found.refusals
+    assert reason.startswith("config.model: ") and found.splits[0].counts.num_images == 10
+    text = inspect_report.write_page(found, inspect_pictures.Pictures(None, None), title="refused")
+    assert "Training cannot start" in text and Reader(text).balanced
+    assert inspect_text.summary(found) and inspect_text.document(found)["refusals"] == [reason]
 
 
 def write_lists(root):
@@ -289,14 +315,39 @@ def test_names_cannot_command_the_terminal():
 
 
 def test_bad_input_to_the_command_is_one_sentence(tmp_path):
+    """A report that an earlier inspection left would not be that of this one."""
     module = ["-m", "ssd_jax.commands.inspect"]
+    for name in ("inspection.html", "inspection.json", "samples.png", "default_boxes.png", "notes.txt"):
+        (tmp_path / name).touch()
     for arguments, expected in (
+        (
+            ["--config=configs/ssd300_custom.py", f"--output={tmp_path}", "--num_priors=2"],
+            "--num_priors needs --priors",
+        ),
         (["--config=configs/ssd300_custom.py", f"--output={tmp_path}"], "training cannot start: config.data.root"),
         (["--config=configs/ssd300_custom.py", "--split=trian"], "--split=trian"),
     ):
         done = run(module, *arguments)
         assert done.returncode == 2 and not done.stdout
         assert len(done.stderr.splitlines()) == 1 and expected in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_full_disk_is_one_sentence(clean, tmp_path):
+    """The network is refused, which saves the time of tracing it; its report is to be written all the same."""
+    pytest.importorskip("resource")
+    arguments = [*options(clean), "--fast", "--config.model.image_size=300"]
+    done = run(["-m", "ssd_jax.commands.inspect"], *arguments, f"--output={tmp_path}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("training cannot start: config.model: image_size: expected (height")
+    program = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+        "runpy.run_module('ssd_jax.commands.inspect', run_name='__main__', alter_sys=True)"
+    )
+    done = run(["-c", program], *arguments, f"--output={tmp_path}")
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.endswith(f"inspect: error: {tmp_path / 'inspection.html'}: cannot be written (File too large)\n")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -114,3 +114,66 @@ def test_adam_by_hand():
 def test_unknown_parameters_are_refused():
     with pytest.raises(ValueError, match="conv/mystery"):
         optim.parameter_kinds({"conv": {"mystery": jnp.zeros(1)}})
+
+
+NETWORK = {
+    "backbone": {
+        name: {"kernel": jnp.ones(2), "bias": jnp.ones(1)} for name in ("conv1_1", "conv1_2", "conv10_1", "fc7")
+    }
+    | {"conv1_1_bn": {"scale": jnp.ones(1), "bias": jnp.ones(1)}},
+    "extras": {"conv6_1": {"kernel": jnp.ones(2), "bias": jnp.ones(1)}},
+    "heads": {"fc7_mbox_loc": {"kernel": jnp.ones(2), "bias": jnp.ones(1)}},
+}
+LAYERS = ["conv1_1", "conv1_1_bn", "conv1_2", "conv10_1", "fc7", "conv6_1", "fc7_mbox_loc"]
+
+
+@pytest.mark.parametrize(
+    ("names", "frozen"),
+    [
+        ((), set()),
+        (("conv1",), {"conv1_1", "conv1_1_bn", "conv1_2"}),  # not conv10_1
+        (("conv1_1",), {"conv1_1", "conv1_1_bn"}),
+        (("fc7", "conv6"), {"fc7", "conv6_1"}),  # not the head that reads fc7
+        (("backbone",), {"conv1_1", "conv1_1_bn", "conv1_2", "conv10_1", "fc7"}),
+        (("backbone/conv10_1", "heads/fc7_mbox_loc"), {"conv10_1", "fc7_mbox_loc"}),
+        (("heads",), {"fc7_mbox_loc"}),
+    ],
+)
+def test_names_of_frozen_layers(names, frozen):
+    marks = optim.frozen_parameters(NETWORK, names)
+    found = {name: set(leaves.values()) for part in marks.values() for name, leaves in part.items()}
+    assert sorted(found) == sorted(LAYERS)
+    assert found == {name: {name in frozen} for name in LAYERS}
+
+
+@pytest.mark.parametrize("names", [("conv",), ("conv1", "conv11"), ("",), ("fc7_mbox",), ("kernel",)])
+def test_an_unknown_name_lists_what_there_is(names):
+    optimizer = optim.make_optimizer(learning_rate=1.0, freeze=names)
+    known = "backbone, conv10, conv1, fc7, extras, conv6, heads; "
+    with pytest.raises(
+        ValueError, match=f"freeze: expected names that layers start with, such as {known}got {names[-1]!r}"
+    ):
+        optimizer.tx.init(NETWORK)
+
+
+def test_a_name_alone_is_not_a_tuple_of_letters():
+    with pytest.raises(ValueError, match="freeze: expected a tuple of names, got 'conv1'"):
+        optim.make_optimizer(learning_rate=1.0, freeze="conv1").tx.init(NETWORK)
+
+
+@pytest.mark.parametrize("algorithm", ["caffe_sgd", "sgd", "adamw"])
+def test_frozen_layers_stay_and_the_others_train_as_ever(algorithm):
+    options = dict(learning_rate=0.1, weight_decay=0.01, algorithm=algorithm)
+    free = run(optim.make_optimizer(**options), [0.3, -0.2])[-1]
+    frozen = run(optim.make_optimizer(**options, freeze=("conv1_1",)), [0.3, -0.2])[-1]
+    for name in ("conv1_1", "conv1_1_bn"):
+        jax.tree.map(np.testing.assert_array_equal, frozen[name], PARAMS[name])
+    jax.tree.map(np.testing.assert_array_equal, frozen["conv4_3_norm"], free["conv4_3_norm"])
+    assert (np.asarray(free["conv4_3_norm"]["scale"]) != 20).all()
+
+
+def test_frozen_layers_have_no_share_in_the_norm_that_is_clipped():
+    options = dict(learning_rate=1.0, clip_norm=1.0, weight_decay=0.0)
+    frozen = run(optim.make_optimizer(**options, freeze=("conv1_1",)), [100.0])[0]
+    # Only the L2 scale is left, and its gradient of 100 becomes 1.
+    np.testing.assert_allclose(frozen["conv4_3_norm"]["scale"], 20.0 - 1.0, rtol=1e-6)

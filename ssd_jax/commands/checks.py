@@ -1,6 +1,7 @@
 """What would otherwise fail hours into a run is looked at before its first step."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -38,7 +39,8 @@ def check_inputs(recipe: recipes.Recipe) -> None:
             f"config.data.root: no images are given; point to {ROOTS[kind]} with --config.data.root=DIR "
             "(docs/data.md tells where data comes from)"
         )
-    if recipe["init"]["required"] and not recipe["init"]["weights"]:
+    init = recipe["init"]
+    if init["required"] and not init["weights"] and not init["ckpt"]:
         missing.append(weights.MISSING_WEIGHTS)
     if missing:
         raise InputError("; and ".join(missing))
@@ -60,6 +62,9 @@ def check_settings(recipe: recipes.Recipe) -> None:
     if recipe["train"]["seed"] < 0:
         raise InputError(f"config.train.seed: expected 0 or more, got {recipe['train']['seed']}")
     canvas = recipe["loader"]["canvas"]
+    cache = Path(recipe["loader"]["cache"]).expanduser()
+    if cache.exists() and not cache.is_dir():
+        raise InputError(f"config.loader.cache: expected a folder for decoded images, but {cache} is a file")
     if len(canvas) != 2 or min(canvas) < 1:
         raise InputError(f"config.loader.canvas: expected (height, width) in pixels, got {canvas}")
     if recipe["evaluate"]["metric"] not in METRICS:
@@ -68,10 +73,16 @@ def check_settings(recipe: recipes.Recipe) -> None:
         )
 
 
-def check_objects(source: Any) -> None:
-    """Refuses to train on a source without any object."""
+def check_objects(recipe: recipes.Recipe, source: Any) -> None:
+    """Refuses to train on a source without any object that the recipe learns."""
     if not source.max_boxes:
         raise InputError(f"config.data.train_split: expected annotated objects, found none in {_described(source)}")
+    policy = {key: recipe["loader"][key] for key in ("difficult", "crowd")}
+    if hasattr(source, "count_learned") and not source.count_learned(**policy):
+        raise InputError(
+            f"config.data.train_split: expected objects to learn, but all in {source.name} are difficult "
+            f"(config.loader.difficult={policy['difficult']}) or crowds"
+        )
 
 
 def check_ground_truth(source: Any, truth: Any) -> None:

@@ -66,7 +66,8 @@ def dry_run(
 ) -> str:
     """Runs the step twice and returns its memory, time and an estimate of the whole run."""
     begin = time.perf_counter()
-    with contextlib.closing(setup.train_batches(recipe, source, 0)) as batches:
+    plain = {**recipe, "loader": {**recipe["loader"], "cache": ""}}  # a dry run writes nothing
+    with contextlib.closing(setup.train_batches(plain, source, 0)) as batches:
         batch = parallel.split(next(batches), network.mesh)
     loaded = time.perf_counter()
     compiled = train_step.lower(state, batch).compile()

@@ -1,6 +1,7 @@
 """What train.py and evaluate.py both need before their loops: sources, network, mesh, evaluator."""
 
 import contextlib
+import functools
 import platform
 import re
 import tempfile
@@ -44,9 +45,9 @@ def open_source(recipe: recipes.Recipe, split: str, class_names: tuple[str, ...]
     section = recipe["data"]
     options = {
         "kind": section["kind"],
-        "root": section["root"],
+        "root": str(Path(section["root"]).expanduser()) if section["root"] else "",
         "split": section[f"{split}_split"],
-        "negatives": section[f"{split}_negatives"],
+        "negatives": str(Path(negatives).expanduser()) if (negatives := section[f"{split}_negatives"]) else "",
         "class_names": class_names or section["class_names"],
         "unknown": section["unknown"],
         **section.get(section["kind"], {}),  # options of this kind alone
@@ -59,7 +60,7 @@ def open_source(recipe: recipes.Recipe, split: str, class_names: tuple[str, ...]
 
 def name_settings(message: str, split: str) -> str:
     """Turns "data split ..." at the start of a message into "config.data.train_split ...", and likewise the others."""
-    match = re.match(r"data (\w+)", message)
+    match = re.match(r"data ([a-z_]+(?:\.[a-z_]+)?)", message)
     if not match:
         return message
     setting = f"{split}_{match[1]}" if match[1] in ("split", "negatives") else match[1]
@@ -72,14 +73,45 @@ def build_network(recipe: recipes.Recipe, class_names: tuple[str, ...]) -> Netwo
     return Network(class_names, parallel.data_mesh(), model, default_boxes)
 
 
-def initial_state(recipe: recipes.Recipe, network: Network) -> training.TrainState:
-    """Returns the state before the first step, on every device: random, or from the recipe's weights."""
+def initial_state(recipe: recipes.Recipe, network: Network, workdir: Path | None = None) -> training.TrainState:
+    """Returns the state before the first step, on every device: random, or from the recipe's weights or run.
+
+    Args:
+      recipe: the training.
+      network: of :func:`build_network`.
+      workdir: of a run that :func:`resume` may go on with; what it once started from is not needed any more.
+    """
     optimizer = recipes.build_optimizer(recipe)
     key, ema_decay = jax.random.key(recipe["train"]["seed"]), recipe["train"]["ema_decay"]
-    state = parallel.compile(lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay))(key)
-    params = recipes.splat("init", lambda **init: weights.initialize(state.params, **init), recipe["init"])
-    ema = jax.tree.map(jnp.copy, params) if ema_decay else None  # a copy: the step donates both
-    return parallel.replicate(state._replace(params=params, ema=ema), network.mesh)
+    init = parallel.compile(lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay))
+    state = recipes.splat("optimizer", init, {}, key=key)  # names a layer of ``freeze`` that there is not
+    if workdir is None or not is_run(workdir):
+        state = start_from(recipe, network, state)
+    ema = jax.tree.map(jnp.copy, state.params) if ema_decay else None  # a copy: the step donates both
+    return parallel.replicate(state._replace(ema=ema), network.mesh)
+
+
+def start_from(recipe: recipes.Recipe, network: Network, state: training.TrainState) -> training.TrainState:
+    """Replaces the random parameters of a state by those of the recipe's weights or run, which is said in a line."""
+    init = recipe["init"]
+    params = recipes.splat("init", lambda **init: weights.initialize(state.params, **init), init)
+    if not init["ckpt"]:
+        return state._replace(params=params)
+    trained = weights.read_run(init["ckpt"])
+    fresh = {"params": params, **state.model_state}
+    start = functools.partial(weights.fine_tune, fresh, network.class_names, network.default_boxes, trained)
+    variables, report = recipes.splat("init", start, {"heads": init["heads"]})
+    print(report, flush=True)
+    return state._replace(params=variables.pop("params"), model_state=variables)
+
+
+def is_run(workdir: Path) -> bool:
+    """Whether a folder holds a checkpoint to resume from."""
+    try:
+        with checkpoint.open_existing(workdir):
+            return True
+    except InputError:
+        return False
 
 
 def compile_train_step(recipe: recipes.Recipe, network: Network) -> Callable:
@@ -106,8 +138,11 @@ def check_train_step(recipe: recipes.Recipe, step: Callable, state: training.Tra
     checks.check_step(step, state, batch, "augment, match, loss")
 
 
-def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Callable:
-    """Returns evaluate(variables) -> (detections, ground truth, VocResult) over a whole source."""
+def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any, cache: Any = None) -> Callable:
+    """Returns evaluate(variables) -> (detections, ground truth, VocResult) over a whole source.
+
+    ``cache`` is of :func:`open_cache`; without it, each evaluation opens the one that the recipe wants.
+    """
     step = inference.make_detect_step(
         network.model,
         recipes.build_detect(recipe, network.default_boxes),
@@ -127,7 +162,7 @@ def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any) -> Cal
             batch_size=recipe["evaluate"]["batch_size"],
             canvas=recipe["loader"]["canvas"],
             num_threads=recipe["loader"]["num_threads"],
-            cache=recipe["loader"]["cache"],
+            cache=cache or recipe["loader"]["cache"],
             log=log,
         )
         with contextlib.closing(stream) as batches:
@@ -163,7 +198,7 @@ def open_workdir(workdir: str | None, *, option: str = "--workdir") -> Path:
     """
     if not workdir:
         raise InputError(f"{option}: expected the folder of the run (created if absent, resumed if it holds one)")
-    path = Path(workdir)
+    path = Path(workdir).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -177,9 +212,10 @@ def padded_boxes(recipe: recipes.Recipe, source: Any) -> int:
     return recipe["loader"]["max_boxes"] or data.padded_boxes(source)
 
 
-def train_batches(recipe: recipes.Recipe, source: Any, start_step: int) -> Stream:
-    """Returns the endless batches of training, from a step on."""
+def train_batches(recipe: recipes.Recipe, source: Any, start_step: int, cache: Any = None) -> Stream:
+    """Returns the endless batches of training, from a step on; ``cache`` as in :func:`make_evaluator`."""
     options = {**recipe["loader"], "max_boxes": padded_boxes(recipe, source)}
+    options["cache"] = cache or options["cache"]
     train = recipe["train"]
     return recipes.splat(
         "loader",
@@ -192,11 +228,13 @@ def train_batches(recipe: recipes.Recipe, source: Any, start_step: int) -> Strea
     )
 
 
-def fill_caches(recipe: recipes.Recipe, *sources: Any) -> None:
-    """Builds the caches of decoded images, if the recipe wants any, while Ctrl-C still ends the program at once."""
-    if recipe["loader"]["cache"]:
-        for source in sources:
-            data.open_cache(source, recipe["loader"]["canvas"], recipe["loader"]["cache"])
+def open_cache(recipe: recipes.Recipe, source: Any) -> Any:
+    """Returns the cache of decoded images that the recipe wants, built where it lacks some; None if it wants none."""
+    folder = recipe["loader"]["cache"]
+    try:
+        return data.open_cache(source, recipe["loader"]["canvas"], folder) if folder else None
+    except InputError as error:
+        raise InputError(f"config.{str(error).replace('loader cache', 'loader.cache', 1)}") from error
 
 
 def run_description(recipe: recipes.Recipe, source: Any) -> dict[str, Any]:

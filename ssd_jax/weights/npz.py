@@ -14,6 +14,7 @@ LOG = logging.getLogger("ssd_jax.weights")
 MISSING_WEIGHTS = (
     "config.init.weights: this recipe starts from ImageNet VGG-16 weights (fc6, fc7 reduced), and none are given; "
     "make FILE.npz as docs/weights.md describes and point to it with --config.init.weights=FILE.npz, "
+    "start from a trained run with --config.init.ckpt=WORKDIR, "
     "or train from random weights with --config.init.required=False"
 )
 
@@ -35,18 +36,29 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def initialize(params: Any, *, weights: str = "", required: bool = False) -> Any:
+def initialize(params: Any, *, weights: str = "", ckpt: str = "", heads: str = "copy", required: bool = False) -> Any:
     """Replaces the parameters that a file names; the others keep their random values.
+
+    The keyword arguments are the recipe's section ``init``; what a run of ours gives
+    (``ckpt`` and ``heads``) is :func:`ssd_jax.weights.fine_tune`'s to fill in.
 
     Args:
       params: freshly initialized tree.
       weights: path of a ``.npz`` file; "" = none.
-      required: whether to refuse to start without.
+      ckpt, heads: of the run to start from instead; "" = none.
+      required: whether to refuse to start without either.
 
     Raises:
       InputError: if weights are required and absent or incomplete, unreadable, name a parameter
-        that the network lacks, or differ from it in shape.
+        that the network lacks, or differ from it in shape; or if there is a run besides.
     """
+    del heads
+    if ckpt:
+        if weights:
+            raise InputError(
+                f"config.init: expected weights of a file or ckpt of a run, not both, got {weights} and {ckpt}"
+            )
+        return params
     if not weights:
         if required:
             raise InputError(MISSING_WEIGHTS)

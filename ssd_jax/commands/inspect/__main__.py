@@ -19,6 +19,7 @@ from ml_collections import config_flags
 from ssd_jax.commands import cli
 
 FLAGS = flags.FLAGS
+OUTPUTS = ("inspection.html", "inspection.json", "samples.png", "default_boxes.png")
 
 
 def define_flags(argv: Sequence[str]) -> None:
@@ -36,15 +37,19 @@ def define_flags(argv: Sequence[str]) -> None:
 def main(_) -> int:
     """Runs the command line; returns the exit status."""
     # Imported here, so that a wrong option is answered at once.
+    from ssd_jax import files
     from ssd_jax import recipe as recipes
     from ssd_jax.commands import setup
     from ssd_jax.commands.inspect import pictures, report, text
     from ssd_jax.commands.inspect.findings import SPLITS, gather
     from ssd_jax.errors import InputError
 
+    if FLAGS["num_priors"].present and not FLAGS.priors:
+        raise InputError("--num_priors needs --priors")
     recipe = recipes.plain(FLAGS.config)
     name = recipe_name(FLAGS["config"].config_filename)  # pyright: ignore[reportAttributeAccessIssue]
     output = setup.open_workdir(FLAGS.output or f"runs/inspection/{default_name(name, recipe)}", option="--output")
+    remove_earlier(output)
     wanted = SPLITS if FLAGS.split == "both" else (FLAGS.split,)
     try:
         findings = gather(recipe, wanted=wanted, decode=not FLAGS.fast)
@@ -55,14 +60,25 @@ def main(_) -> int:
         findings, output, num_samples=FLAGS.num_samples, num_priors=FLAGS.num_priors if FLAGS.priors else 0
     )
     page = report.write_page(findings, drawn, title=f"Inspection of {default_name(name, recipe)}")
-    (output / "inspection.html").write_text(page, encoding="utf-8")
+    files.write_text(output / "inspection.html", page)
     numbers = {"recipe": name, **text.document(findings)}
-    (output / "inspection.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    files.write_text(output / "inspection.json", json.dumps(numbers, indent=1) + "\n")
 
     print("\n".join(text.summary(findings)))
     print(f"\npage: {text.printable(str(output / 'inspection.html'))}")
     print(text.verdict(findings.refusals))
     return cli.INPUT_ERROR if findings.refusals else 0
+
+
+def remove_earlier(output: Path) -> None:
+    """Deletes the files of an earlier inspection, so that one that is refused leaves no verdict that is not its own."""
+    from ssd_jax.errors import InputError
+
+    for name in OUTPUTS:
+        try:
+            (output / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"--output: {output / name} of an earlier inspection stays ({error.strerror})") from error
 
 
 def recipe_name(argument: str) -> str:

@@ -39,15 +39,18 @@ def _percentile(value: int) -> str:
     return {0: "the smallest", 50: "half", 100: "all"}.get(value, f"{value} %")
 
 
-def _shape_map(findings: Findings, part: SplitFindings) -> Markup:
-    height, width = findings.recipe["model"]["image_size"]
+def _shape_map(findings: Findings, part: SplitFindings) -> Markup | None:
+    """Returns None where there is no network, hence no input to measure in."""
+    network, input_size = findings.network, findings.input_size
+    if network is None or input_size is None:
+        return None
+    height, width = input_size
     boxes = part.annotations.boxes
     sides = (boxes[:, 2:] - boxes[:, :2]) * [width, height]  # pixels of the input
     largest = float(max(width, height))
     places = _log_place(sides, largest).clip(0, 1 - 1e-9)
     counts = np.histogram2d(places[:, 1], places[:, 0], bins=CELLS, range=((0, 1), (0, 1)))[0]
-    levels = () if findings.network is None else findings.network.model.levels
-    shapes = np.array([shape for level in levels for shape in level.shapes]).reshape(-1, 2)
+    shapes = np.array([shape for level in network.model.levels for shape in level.shapes]).reshape(-1, 2)
     crosses = [(float(x), float(y)) for x, y in _log_place(shapes, largest) if max(x, y) <= 1]
     ticks: list[Tick] = [
         (float(_log_place(np.array(value), largest)), f"{value:g}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from ssd_jax import data, inspection
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import setup
 from ssd_jax.commands.inspect.rehearsal import rehearse
-from ssd_jax.data.problems import KINDS, Problem
+from ssd_jax.data.problems import PROBLEM_KINDS, Problem
 
 SPLITS = ("train", "eval")
 
@@ -47,12 +48,13 @@ class SplitFindings(NamedTuple):
     files: inspection.FileReport | None  # None: the images were not decoded
     problems: tuple[ProblemGroup, ...]
     num_reduced: int  # images larger than the loader's canvas
+    num_cut: int  # images with more objects than config.loader.max_boxes
 
     @property
     def decoded(self) -> str:
         """Returns in words how many images could be decoded."""
         if self.files is None:
-            return "headers read"
+            return "not decoded"
         bad = len(self.files.of("undecodable"))
         return f"{bad:,} cannot be decoded" if bad else "all decoded"
 
@@ -68,6 +70,11 @@ class Findings(NamedTuple):
     step_holds: bool  # whether augmentation and matching can be run
     recall: inspection.PriorRecall | None  # of the first split that was read
     suggestion: inspection.Suggestion | None
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Returns the network's (height, width); None if there is no network: then the setting may be anything."""
+        return None if self.network is None else self.recipe["model"]["image_size"]
 
 
 def gather(recipe: recipes.Recipe, *, wanted: Sequence[str] = SPLITS, decode: bool = True) -> Findings:
@@ -121,7 +128,12 @@ def _read(recipe: recipes.Recipe, split: str, source: Any, decode: bool) -> Spli
         files,
         tuple(_groups(source.problems, files)),
         int((annotations.sizes > recipe["loader"]["canvas"]).any(axis=1).sum()),
+        _count_cut(annotations, recipe["loader"]["max_boxes"] if split == "train" else 0),
     )
+
+
+def _count_cut(annotations: inspection.Annotations, max_boxes: int) -> int:
+    return int((np.bincount(annotations.image) > max_boxes).sum()) if max_boxes else 0
 
 
 @contextlib.contextmanager
@@ -138,12 +150,12 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def _groups(problems: data.Problems, files: inspection.FileReport | None) -> Iterator[ProblemGroup]:
     for kind in problems.counts:
-        yield ProblemGroup(kind, KINDS[kind], tuple(problems.entries[kind]))
+        yield ProblemGroup(kind, PROBLEM_KINDS[kind], tuple(problems.entries[kind]))
     if files is None:
         return
     for kind in files.counts:
         entries = tuple(Problem(problem.id, problem.detail) for problem in files.of(kind))
-        yield ProblemGroup(kind, inspection.KINDS[kind], entries)
+        yield ProblemGroup(kind, inspection.FILE_KINDS[kind], entries)
 
 
 def _remarks(splits: Sequence[SplitFindings]) -> Iterator[str]:
@@ -156,6 +168,12 @@ def _remarks(splits: Sequence[SplitFindings]) -> Iterator[str]:
             yield f"{part.split}: {objects:,} objects are left out"
         if part.num_reduced:
             yield f"{part.split}: {part.num_reduced:,} of {len(part.source):,} images are reduced to fit the canvas"
+        if part.num_cut:
+            yield f"{part.split}: {part.num_cut:,} images have more than config.loader.max_boxes objects and are cut"
+        by_case = Counter(name.casefold() for name in part.counts.class_names)
+        alike = [name for name in part.counts.class_names if by_case[name.casefold()] > 1]
+        if alike:
+            yield f"{part.split}: classes that differ in case only: {_listed(alike)}"
         absent = [name for name, count in zip(part.counts.class_names, part.counts.objects, strict=True) if not count]
         if absent:
             yield f"{part.split}: no object of {_listed(absent)}"

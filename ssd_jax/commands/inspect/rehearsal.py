@@ -86,7 +86,7 @@ def _rehearse_training(
     recipe: recipes.Recipe, network: setup.Network, source: Any, refusals: _Refusals, settings_hold: bool
 ) -> bool:
     """Tells whether a training step can be traced."""
-    refusals.attempt(checks.check_objects, source)
+    refusals.attempt(checks.check_objects, recipe, source)
     optimizer = refusals.attempt(recipes.build_optimizer, recipe)
     if optimizer is None:
         return False
@@ -103,8 +103,7 @@ def _rehearse_training(
 
 def _check_loader(recipe: recipes.Recipe, source: Any) -> None:
     """Starts the loader, without the cache that it would build at once."""
-    section = {**recipe["loader"], **({"cache": ""} if "cache" in recipe["loader"] else {})}
-    setup.train_batches({**recipe, "loader": section}, source, 0).close()
+    setup.train_batches({**recipe, "loader": {**recipe["loader"], "cache": ""}}, source, 0).close()
 
 
 def _check_weights(recipe: recipes.Recipe, params: Any) -> None:

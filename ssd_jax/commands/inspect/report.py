@@ -45,15 +45,13 @@ def _verdict(findings: Findings) -> Markup:
 
 
 def _data(findings: Findings) -> Section:
-    height, width = findings.recipe["model"]["image_size"]
-    canvas = findings.recipe["loader"]["canvas"]
+    height, width = findings.recipe["loader"]["canvas"]
     parts = [_facts(part) for part in findings.splits]
-    line = pages.text(
-        f"Images are laid on a canvas of {canvas[1]}x{canvas[0]} pixels (a larger one is reduced to fit) "
-        f"and warped to the network's input of {width}x{height}.",
-        faint=True,
-    )
-    return pages.section("The data", parts, line)
+    line = f"Images are laid on a canvas of {width}x{height} pixels (a larger one is reduced to fit)"
+    if findings.input_size is not None:
+        height, width = findings.input_size
+        line += f" and warped to the network's input of {width}x{height}"
+    return pages.section("The data", parts, pages.text(f"{line}.", faint=True))
 
 
 def _facts(part: SplitFindings) -> Markup:
