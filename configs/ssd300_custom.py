@@ -4,15 +4,17 @@
     python train.py --config=configs/ssd300_custom.py --workdir=runs/mine --config.data.root=/path/to/folder
 
 The folder is in VOC layout, or in another that ``--config.data.kind`` names: csv, yolo, coco (docs/data.md,
-"Your own images"); classes are found in the annotations. The default boxes are the smaller ones of COCO's SSD300, so that small objects are
-reached. ``--config=configs/ssd300_custom.py:cpu`` is a quarter as wide and trains in half an hour on
-two CPU cores. Measured: docs/data.md, "Measured on real photographs".
+"Your own images"); classes are found in the annotations. The default boxes are the smaller ones of COCO's SSD300, so
+that small objects are reached. ``--config=configs/ssd300_custom.py:cpu`` is a quarter as wide and trains in half an
+hour on two CPU cores. Measured: docs/data.md, "Measured on real photographs".
 """
 
 from ml_collections import ConfigDict
 
 from configs import ssd300_voc
 from ssd_jax.priors import caffe_sizes
+
+VARIANTS = ("", "cpu")
 
 
 def get_config(variant: str = "") -> ConfigDict:
