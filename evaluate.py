@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from ssd_jax.commands import cli
+from ssd_jax.commands import cli, inputs, scoring
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("ckpt", None, "Folder of a training run (its --workdir).")
@@ -51,13 +51,13 @@ def main(_) -> int:
     checks.check_settings(recipe)
     output = setup.open_workdir(FLAGS.output or str(Path(FLAGS.ckpt) / "evaluation"), option="--output")
     network, variables, step, choice = setup.restore_run(FLAGS.ckpt, FLAGS.step, recipe)
-    source = setup.open_source(recipe, "eval", network.class_names)
+    source = inputs.open_source(recipe, "eval", network.class_names)
     print(f"evaluating step {step} ({choice}) of {FLAGS.ckpt} on {len(source):,} images ({source.name})", flush=True)
     for line in describe.data_remarks(recipe, source):
         print(f"data: {line}")
 
-    detections, truth, voc_result = setup.make_evaluator(recipe, network, source)(variables)
-    coco_result = setup.coco_figures(source, detections, truth, network.class_names)
+    found = scoring.make_evaluator(recipe, network, source)(variables)
+    voc_result, coco_result = found.voc(), found.coco()
     print(f"\n{voc.as_table(voc_result)}\n\n{coco.as_table(coco_result)}\n")
 
     metrics = {"step": step, "data": source.name, "voc": voc.as_dict(voc_result), "coco": coco.as_dict(coco_result)}
@@ -67,8 +67,8 @@ def main(_) -> int:
         pictures.save_detection_sheet(
             output / "detections.png",
             source,
-            detections,
-            truth,
+            found.detections,
+            found.truth,
             class_names=network.class_names,
             num_pictures=FLAGS.num_pictures,
             title=f"{source.name}, step {step}",

@@ -11,7 +11,7 @@ import shlex
 from absl import flags
 from ml_collections import config_flags
 
-from ssd_jax.commands import cli
+from ssd_jax.commands import cli, inputs, scoring
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Recipe, a file of configs/.")
@@ -39,9 +39,9 @@ def main(_) -> int:
     checks.check_inputs(recipe)
     checks.check_settings(recipe)
     workdir = None if FLAGS.dry_run else setup.open_workdir(FLAGS.workdir)
-    source = setup.open_source(recipe, "train")
+    source = inputs.open_source(recipe, "train")
     checks.check_objects(recipe, source)
-    eval_source = setup.open_source(recipe, "eval", source.class_names)
+    eval_source = inputs.open_source(recipe, "eval", source.class_names)
     network = setup.build_network(recipe, source.class_names)
     state = setup.initial_state(recipe, network, workdir)
     train_step = setup.compile_train_step(recipe, network)
@@ -53,13 +53,13 @@ def main(_) -> int:
 
     total = settings["num_steps"]
     # Built here, where Ctrl-C still ends the program at once.
-    cache, eval_cache = setup.open_cache(recipe, source), setup.open_cache(recipe, eval_source)
-    evaluate = setup.make_evaluator(recipe, network, eval_source, eval_cache)
+    cache, eval_cache = inputs.open_cache(recipe, source), inputs.open_cache(recipe, eval_source)
+    evaluate = scoring.make_evaluator(recipe, network, eval_source, eval_cache)
     description = setup.run_description(recipe, source)
     with StopSignal() as stop, checkpoint.open_manager(workdir, keep=settings["keep_checkpoints"]) as manager:
         state, start = setup.resume(manager, state, description, network.mesh)
         print(f"resuming after step {start} of {total}" if start else f"starting in {workdir}", flush=True)
-        stream = setup.train_batches(recipe, source, start, cache)
+        stream = inputs.train_batches(recipe, source, start, cache)
         progress = Progress(
             workdir,
             start=start,
@@ -78,8 +78,8 @@ def main(_) -> int:
                 scores, stopping = None, stop.requested  # looked at once: a later signal ends the next step, saved
                 if (step % settings["evaluate_every"] == 0 or step == total) and not stopping:
                     progress.check()
-                    result = evaluate(training.evaluated_variables(state))[-1]
-                    scores = describe.report_scores(progress, recipe, step, result)
+                    found = evaluate(training.evaluated_variables(state))
+                    scores = describe.report_scores(progress, recipe, step, found)
                 if scores or step % settings["checkpoint_every"] == 0 or stopping:
                     progress.check()
                     stop.saving = stopping

@@ -37,7 +37,7 @@ def use_coco(config: ConfigDict) -> None:
     """Turns the data of a recipe into COCO's; its classes come from the annotations."""
     config.data.update(kind="coco", train_split="train2017", eval_split="val2017")
     config.loader.canvas = (640, 640)
-    config.evaluate.metric = "area"
+    config.evaluate.metric = "coco"
 
 
 def without_expansion(config: ConfigDict) -> None:

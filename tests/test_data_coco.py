@@ -8,7 +8,7 @@ import pytest
 from coco_folder import CATEGORIES, annotation, image, make, save_images, write
 
 from ssd_jax import data
-from ssd_jax.commands import setup
+from ssd_jax.commands import scoring
 from ssd_jax.data import sources
 from ssd_jax.data.formats import coco as reader
 from ssd_jax.errors import InputError
@@ -338,7 +338,7 @@ def test_in_memory_equals_official_on_clean_data(shared):
     results = coco_files.as_results(detections, source.image_ids, source.category_ids)
     by_file = coco.evaluate_json(root / "annotations/instances_val2017.json", results)
     in_memory = coco.evaluate(detections, truth, class_names=source.class_names)
-    by_source = setup.coco_figures(source, detections, truth, source.class_names)
+    by_source = scoring.Evaluation(source, source.class_names, detections, truth).coco()
     assert 0.05 < by_file.ap < 0.95 and np.isfinite(by_file[:12]).all()
     # 1e-9: widths are differences here and stated there
     np.testing.assert_allclose(figures(in_memory), figures(by_file), atol=1e-9)
@@ -375,7 +375,7 @@ def test_missing_images_and_dropped_boxes_count_as_missed(tmp_path, capsys):
     (root / "val2017/000000000002.jpg").unlink()
     source = read(root)
     truth = data.ground_truth(source)
-    result = setup.coco_figures(source, [as_detections(entry) for entry in truth], truth, source.class_names)
+    result = scoring.Evaluation(source, source.class_names, [as_detections(entry) for entry in truth], truth).coco()
     # One of two cats is found: precision 1 up to recall 0.5, 51 of the 101 points; the dog without width cannot be.
     np.testing.assert_allclose(result.class_ap, [51 / 101, 0], atol=1e-9)
     assert result.num_images == 2 and "of 1 listed images" in capsys.readouterr().out
@@ -388,7 +388,7 @@ def test_negatives_are_evaluated_in_memory(tmp_path):
     assert len(source) == 3 and source.coco_dataset() is None
     truth = data.ground_truth(source)
     detections = [as_detections(entry) for entry in truth]
-    assert setup.coco_figures(source, detections, truth, source.class_names).ap == pytest.approx(1)
+    assert scoring.Evaluation(source, source.class_names, detections, truth).coco().ap == pytest.approx(1)
 
 
 def test_sources_are_picklable(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from test_learning import GENTLE, load, train
 
 from ssd_jax import data, training
-from ssd_jax.commands import setup
+from ssd_jax.commands import scoring
 from ssd_jax.evaluation import coco, voc
 from ssd_jax.types import ImageDetections
 
@@ -69,7 +69,7 @@ def test_eight_images_are_learned_by_heart(kind, tmp_path):
         evaluate=dict(batch_size=8),
     )
     evaluate, state, _ = train(options, 150)
-    assert evaluate(training.evaluated_variables(state))[-1].map_11point >= 0.95
+    assert evaluate(training.evaluated_variables(state)).voc().map_11point >= 0.95
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_real_ground_truth_is_found_in_full(section, images, shared):
     detections = [as_detections(entry) for entry in truth]
     result = voc.evaluate(detections, truth, class_names=source.class_names)
     assert result.map_11point == result.map_area == 1.0
-    figures = setup.coco_figures(source, detections, truth, source.class_names)  # COCO: the official ones
+    figures = scoring.Evaluation(source, source.class_names, detections, truth).coco()  # COCO: the official ones
     assert figures.ap == pytest.approx(1.0, abs=1e-12)

@@ -12,7 +12,7 @@ import pytest
 from voc_folder import add_image, annotation, one_object
 
 from ssd_jax import checkpoint, parallel, recipe, training, weights
-from ssd_jax.commands import checks, setup
+from ssd_jax.commands import checks, inputs, scoring, setup
 from ssd_jax.data.formats.voc import VOC_CLASSES as VOC
 from ssd_jax.errors import InputError
 from ssd_jax.weights.class_names import find_classes, normalize
@@ -397,21 +397,21 @@ def test_fine_tuning_beats_scratch_after_the_same_few_steps(tmp_path):
     data = dict(train_split="train", eval_split="test", shapes=shapes)
 
     def train(options, names: dict[str, str], workdir: Path | None = None):
-        sources = [Renamed(setup.open_source(options, split), names) for split in ("train", "eval")]
+        sources = [Renamed(inputs.open_source(options, split), names) for split in ("train", "eval")]
         network = one_device(options, sources[0].class_names[1:])
         state = setup.initial_state(options, network)
         step = setup.compile_train_step(options, network)
-        batches = setup.train_batches(options, sources[0], 0)
+        batches = inputs.train_batches(options, sources[0], 0)
         for _ in range(options["train"]["num_steps"]):
             state, _ = step(state, parallel.split(next(batches), network.mesh))
         batches.close()
         if workdir:
             with checkpoint.open_manager(workdir) as manager:
                 checkpoint.save(manager, 1, state, setup.run_description(options, sources[0]))
-        evaluate = setup.make_evaluator(options, network, sources[1])
-        return evaluate(training.evaluated_variables(state))[-1].map_area
+        evaluate = scoring.make_evaluator(options, network, sources[1])
+        return evaluate(training.evaluated_variables(state)).voc().map_area
 
-    names = setup.open_source(tiny(data=data), "train").class_names[1:]
+    names = inputs.open_source(tiny(data=data), "train").class_names[1:]
     first = train(tiny(data=data, train=dict(num_steps=300)), {name: name for name in names}, tmp_path)
     # The classes in another order, one of them in a spelling of its own, one unknown.
     others = {name: name for name in names[::-1]}

@@ -14,7 +14,7 @@ from damage import DAMAGES, Damage, damage, make_folder
 from test_page import Reader
 
 from ssd_jax import inspection, parallel, recipe
-from ssd_jax.commands import describe, setup
+from ssd_jax.commands import describe, inputs, setup
 from ssd_jax.commands.inspect import findings as inspect_findings
 from ssd_jax.commands.inspect import pictures as inspect_pictures
 from ssd_jax.commands.inspect import report as inspect_report
@@ -153,13 +153,13 @@ def fast_to_compile(step, *arguments):
 def test_training_runs_to_its_end_and_lists_the_damage_once(inspected, caplog):
     caplog.set_level(logging.WARNING, logger="ssd_jax.data")
     options_ = tiny_recipe(inspected.root, data=dict(class_names=("cat", "dog"), unknown="drop"))
-    source = setup.open_source(options_, "train")
+    source = inputs.open_source(options_, "train")
     network = setup.build_network(options_, source.class_names)._replace(mesh=parallel.data_mesh(jax.devices()[:1]))
     state = setup.initial_state(options_, network)
     text = describe.start_summary(options_, network, state, source, source)
     for line in source.problems.lines():
         assert text.count(line) == 2  # one of train, one of eval, which here is the same source
-    batches = setup.train_batches(options_, source, 0)
+    batches = inputs.train_batches(options_, source, 0)
     step = fast_to_compile(setup.compile_train_step(options_, network), state, next(batches))
     for _ in range(11):  # and one before, 96 images of 30: each comes more than twice
         state, metrics = step(state, parallel.split(next(batches), network.mesh))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssd_jax import parallel, recipe, training
-from ssd_jax.commands import setup
+from ssd_jax.commands import inputs, scoring, setup
 
 GENTLE = dict(distort_probability=0.0, expand_probability=0.0, crop_probability=0.0, flip_probability=0.0)
 
@@ -19,18 +19,18 @@ def load(name: str, **sections) -> dict:
 
 def train(options: dict, steps: int):
     """Trains on the source of the recipe; returns the evaluator of its evaluation split, the state and the losses."""
-    source = setup.open_source(options, "train")
+    source = inputs.open_source(options, "train")
     network = setup.build_network(options, source.class_names)._replace(mesh=parallel.data_mesh(jax.devices()[:1]))
     state = setup.initial_state(options, network)
     step = setup.compile_train_step(options, network)
-    batches = setup.train_batches(options, source, 0)
+    batches = inputs.train_batches(options, source, 0)
     losses = []
     for _ in range(steps):
         state, metrics = step(state, parallel.split(next(batches), network.mesh))
         losses.append(float(metrics.loss))
     batches.close()
-    evaluation = setup.open_source(options, "eval", source.class_names)
-    return setup.make_evaluator(options, network, evaluation), state, losses
+    evaluation = inputs.open_source(options, "eval", source.class_names)
+    return scoring.make_evaluator(options, network, evaluation), state, losses
 
 
 def test_a_rectangular_network_trains_and_detects():
@@ -44,7 +44,7 @@ def test_a_rectangular_network_trains_and_detects():
     )
     evaluate, state, losses = train(options, 20)
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
-    detections, truth, _ = evaluate(training.evaluated_variables(state))
+    _, _, detections, truth = evaluate(training.evaluated_variables(state))
     assert [entry.id for entry in detections] == [entry.id for entry in truth]
     boxes = np.concatenate([entry.boxes for entry in detections])
     assert len(boxes) > 0 and (boxes >= 0).all() and boxes[:, 0::2].max() <= 320 and boxes[:, 1::2].max() <= 192
@@ -69,5 +69,5 @@ def test_eight_real_images_are_learned_by_heart(shared, tmp_path):
         evaluate=dict(batch_size=8),
     )
     evaluate, state, _ = train(options, 120)
-    result = evaluate(training.evaluated_variables(state))[-1]
+    result = evaluate(training.evaluated_variables(state)).voc()
     assert result.map_11point >= 0.95

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from test_priors import GOLDEN
 
 from ssd_jax import models, recipe
-from ssd_jax.commands import checks, setup
+from ssd_jax.commands import checks, inputs, setup
 from ssd_jax.errors import InputError
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -113,7 +113,7 @@ def test_settings_of_the_loop_are_checked_before_it_starts(section, key, value):
 def test_options_of_the_step_are_checked_before_it_runs(section, key, value):
     options = load("ssd_demo")
     options[section] = {**options[section], key: value}
-    source = setup.open_source(options, "train")
+    source = inputs.open_source(options, "train")
     network = setup.build_network(options, source.class_names)
     state = jax.eval_shape(lambda: setup.initial_state(load("ssd_demo"), network))
     with pytest.raises(InputError, match=str(value) if isinstance(value, str) else key):

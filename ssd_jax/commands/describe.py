@@ -9,9 +9,8 @@ import jax
 
 from ssd_jax import data, parallel, training
 from ssd_jax import recipe as recipes
-from ssd_jax.commands import setup
+from ssd_jax.commands import inputs, scoring, setup
 from ssd_jax.commands.progress import Progress
-from ssd_jax.evaluation import voc
 from ssd_jax.models import summary
 from ssd_jax.types import BACKGROUND
 
@@ -22,7 +21,7 @@ def layer_table(recipe: recipes.Recipe) -> str:
     """Returns the layers with shapes, parameters and MACs, and the default boxes a level."""
     class_names = recipe["data"]["class_names"]
     if not class_names and (recipe["data"]["root"] or recipe["data"]["kind"] == "shapes"):
-        class_names = setup.open_source(recipe, "train").class_names
+        class_names = inputs.open_source(recipe, "train").class_names
     note = "" if class_names else "\n(no data given: the 20 classes of PASCAL VOC are assumed)"
     num_classes = len(set(class_names) - {BACKGROUND}) + 1 if class_names else 21
     return recipes.splat("model", summary.summarize, recipe["model"], num_classes=num_classes) + note
@@ -45,7 +44,7 @@ def start_summary(
         "classes": f"{len(names)}: {', '.join(names[:25])}{' ...' if len(names) > 25 else ''}",
         "training": f"{len(source):,} images ({source.name})",
         "evaluation": f"{len(eval_source):,} images ({eval_source.name})",
-        "boxes an image": f"at most {source.max_boxes}, padded to {setup.padded_boxes(recipe, source)}",
+        "boxes an image": f"at most {source.max_boxes}, padded to {inputs.padded_boxes(recipe, source)}",
         "steps": f"{train['num_steps']:,} of {train['batch_size']} images = {epochs:.1f} epochs",
         "learning rate": f"{optimizer['learning_rate']:g} at batch {train['batch_size']} "
         f"(the paper: {PAPER_RATE:g} at batch {PAPER_BATCH}; it is never rescaled for you)",
@@ -67,7 +66,7 @@ def dry_run(
     """Runs the step twice and returns its memory, time and an estimate of the whole run."""
     begin = time.perf_counter()
     plain = {**recipe, "loader": {**recipe["loader"], "cache": ""}}  # a dry run writes nothing
-    with contextlib.closing(setup.train_batches(plain, source, 0)) as batches:
+    with contextlib.closing(inputs.train_batches(plain, source, 0)) as batches:
         batch = parallel.split(next(batches), network.mesh)
     loaded = time.perf_counter()
     compiled = train_step.lower(state, batch).compile()
@@ -88,9 +87,20 @@ def dry_run(
     )
 
 
-def report_scores(progress: Progress, recipe: recipes.Recipe, step: int, result: voc.VocResult) -> dict[str, float]:
-    """Prints and records an evaluation; returns the metric that checkpoints are compared by."""
-    figures = {"map_11point": float(result.map_11point), "map_area": float(result.map_area)}
-    progress.say(f"step {step}  mAP {figures['map_11point']:.4f} (VOC07 11-point)  {figures['map_area']:.4f} (area)")
+TITLES = {
+    "map_11point": "mAP (VOC07 11-point)",
+    "map_area": "mAP (area)",
+    "coco_ap": "AP (COCO)",
+    "coco_ap50": "AP50",
+    "coco_ap75": "AP75",
+}
+
+
+def report_scores(
+    progress: Progress, recipe: recipes.Recipe, step: int, evaluation: scoring.Evaluation
+) -> dict[str, float]:
+    """Prints and records the figures of an evaluation; returns the one that checkpoints are compared by."""
+    figures = scoring.METRICS[recipe["evaluate"]["metric"]](evaluation)
+    progress.say(f"step {step}  " + "  ".join(f"{TITLES[name]} {value:.4f}" for name, value in figures.items()))
     progress.record({"step": step, **figures})
-    return {"map": setup.headline(recipe, result)}
+    return {"map": next(iter(figures.values()))}

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import platform
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -14,13 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssd_jax import checkpoint, data, inference, models, parallel, training, weights
+from ssd_jax import checkpoint, models, parallel, training, weights
 from ssd_jax import recipe as recipes
-from ssd_jax.commands import checks
-from ssd_jax.data.loader import Stream
+from ssd_jax.commands import checks, inputs
 from ssd_jax.errors import InputError
-from ssd_jax.evaluation import coco, coco_files, voc
-from ssd_jax.types import ImageDetections, ImageGroundTruth
 
 VERSIONED = ("ssd_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
 
@@ -32,39 +28,6 @@ class Network(NamedTuple):
     mesh: jax.sharding.Mesh
     model: models.Model
     default_boxes: np.ndarray  # [P, 4]
-
-
-def open_source(recipe: recipes.Recipe, split: str, class_names: tuple[str, ...] = ()) -> Any:
-    """Opens the split "train" or "eval" of the recipe's data.
-
-    Args:
-      recipe: section ``data`` is read.
-      split: "train" or "eval".
-      class_names: of the network, when they are already known.
-    """
-    section = recipe["data"]
-    options = {
-        "kind": section["kind"],
-        "root": str(Path(section["root"]).expanduser()) if section["root"] else "",
-        "split": section[f"{split}_split"],
-        "negatives": str(Path(negatives).expanduser()) if (negatives := section[f"{split}_negatives"]) else "",
-        "class_names": class_names or section["class_names"],
-        "unknown": section["unknown"],
-        **section.get(section["kind"], {}),  # options of this kind alone
-    }
-    try:
-        return recipes.splat("data", data.make_source, options)
-    except InputError as error:  # the library does not know what its arguments are called on the command line
-        raise InputError(name_settings(str(error), split)) from error
-
-
-def name_settings(message: str, split: str) -> str:
-    """Turns "data split ..." at the start of a message into "config.data.train_split ...", and likewise the others."""
-    match = re.match(r"data ([a-z_]+(?:\.[a-z_]+)?)", message)
-    if not match:
-        return message
-    setting = f"{split}_{match[1]}" if match[1] in ("split", "negatives") else match[1]
-    return f"config.data.{setting}{message[match.end() :]}"
 
 
 def build_network(recipe: recipes.Recipe, class_names: tuple[str, ...]) -> Network:
@@ -134,60 +97,8 @@ def compile_train_step(recipe: recipes.Recipe, network: Network) -> Callable:
 
 def check_train_step(recipe: recipes.Recipe, step: Callable, state: training.TrainState, source: Any) -> None:
     """Traces the training step, so that wrong options are said at once."""
-    batch = checks.abstract_batch(recipe, recipe["train"]["batch_size"], padded_boxes(recipe, source))
+    batch = checks.abstract_batch(recipe, recipe["train"]["batch_size"], inputs.padded_boxes(recipe, source))
     checks.check_step(step, state, batch, "augment, match, loss")
-
-
-def make_evaluator(recipe: recipes.Recipe, network: Network, source: Any, cache: Any = None) -> Callable:
-    """Returns evaluate(variables) -> (detections, ground truth, VocResult) over a whole source.
-
-    ``cache`` is of :func:`open_cache`; without it, each evaluation opens the one that the recipe wants.
-    """
-    step = inference.make_detect_step(
-        network.model,
-        recipes.build_detect(recipe, network.default_boxes),
-        output_size=recipe["model"]["image_size"],
-    )
-    detect_step = inference.compile_detect_step(step, network.mesh)
-    variables = jax.eval_shape(network.model.init, jax.random.key(0))
-    batch = checks.abstract_batch(recipe, recipe["evaluate"]["batch_size"], data.padded_boxes(source))
-    checks.check_step(detect_step, variables, batch, "detect, match")
-    truth = data.ground_truth(source)
-    checks.check_ground_truth(source, truth)
-    log = data.OnceLog()
-
-    def evaluate(variables: Any) -> tuple[list[ImageDetections], list[ImageGroundTruth], voc.VocResult]:
-        stream = data.make_eval_loader(
-            source,
-            batch_size=recipe["evaluate"]["batch_size"],
-            canvas=recipe["loader"]["canvas"],
-            num_threads=recipe["loader"]["num_threads"],
-            cache=cache or recipe["loader"]["cache"],
-            log=log,
-        )
-        with contextlib.closing(stream) as batches:
-            detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)
-        return detections, truth, voc.evaluate(detections, truth, class_names=network.class_names)
-
-    return evaluate
-
-
-def coco_figures(
-    source: Any, detections: list[ImageDetections], truth: list[ImageGroundTruth], class_names: tuple[str, ...]
-) -> coco.CocoResult:
-    """Returns the COCO figures; against the annotation files themselves, as published ones are, where there are any."""
-    dataset = source.coco_dataset() if hasattr(source, "coco_dataset") else None
-    if dataset is None:
-        return coco.evaluate(detections, truth, class_names=class_names)
-    missing = len(dataset["images"]) - len(source)
-    if missing:
-        print(f"data: in the COCO figures the objects of {missing} listed images that cannot be used count as missed")
-    return coco.evaluate_dataset(dataset, coco_files.as_results(detections, source.image_ids, source.category_ids))
-
-
-def headline(recipe: recipes.Recipe, result: voc.VocResult) -> float:
-    """Returns the figure by which checkpoints are compared."""
-    return float({"11point": result.map_11point, "area": result.map_area}[recipe["evaluate"]["metric"]])
 
 
 def open_workdir(workdir: str | None, *, option: str = "--workdir") -> Path:
@@ -207,43 +118,13 @@ def open_workdir(workdir: str | None, *, option: str = "--workdir") -> Path:
         raise InputError(f"{option}: expected a folder to write to, cannot use {path}: {error.strerror}") from error
 
 
-def padded_boxes(recipe: recipes.Recipe, source: Any) -> int:
-    """Returns M, the rows of ground truth a training image is padded to."""
-    return recipe["loader"]["max_boxes"] or data.padded_boxes(source)
-
-
-def train_batches(recipe: recipes.Recipe, source: Any, start_step: int, cache: Any = None) -> Stream:
-    """Returns the endless batches of training, from a step on; ``cache`` as in :func:`make_evaluator`."""
-    options = {**recipe["loader"], "max_boxes": padded_boxes(recipe, source)}
-    options["cache"] = cache or options["cache"]
-    train = recipe["train"]
-    return recipes.splat(
-        "loader",
-        data.make_loader,
-        options,
-        source=source,
-        batch_size=train["batch_size"],
-        seed=train["seed"],
-        start_step=start_step,
-    )
-
-
-def open_cache(recipe: recipes.Recipe, source: Any) -> Any:
-    """Returns the cache of decoded images that the recipe wants, built where it lacks some; None if it wants none."""
-    folder = recipe["loader"]["cache"]
-    try:
-        return data.open_cache(source, recipe["loader"]["canvas"], folder) if folder else None
-    except InputError as error:
-        raise InputError(f"config.{str(error).replace('loader cache', 'loader.cache', 1)}") from error
-
-
 def run_description(recipe: recipes.Recipe, source: Any) -> dict[str, Any]:
     """Returns the JSON document saved beside each checkpoint: all that is needed to use its arrays."""
     versions = {"python": platform.python_version()}
     for name in VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):  # ssd_jax run from its folder, not installed
             versions[name] = metadata.version(name)
-    derived = {"max_boxes": padded_boxes(recipe, source), "training_images": len(source), "source": source.name}
+    derived = {"max_boxes": inputs.padded_boxes(recipe, source), "training_images": len(source), "source": source.name}
     return {"config": recipe, "class_names": list(source.class_names), "derived": derived, "versions": versions}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssd_jax import recipe as recipes
 from ssd_jax import training, weights
-from ssd_jax.commands import checks, setup
+from ssd_jax.commands import checks, inputs, scoring, setup
 from ssd_jax.errors import InputError
 
 # The data is looked at with these where the recipe's own section is refused.
@@ -66,17 +66,17 @@ def rehearse(recipe: recipes.Recipe) -> Rehearsal:
     if network is not None and train is not None:
         step_holds = _rehearse_training(recipe, network, train, refusals, settings_hold)
     if network is not None and evaluation is not None and evaluation.class_names == network.class_names:
-        refusals.attempt(setup.make_evaluator, recipe, network, evaluation)
+        refusals.attempt(scoring.make_evaluator, recipe, network, evaluation)
     sound = recipe if settings_hold else {**recipe, "loader": {**recipe["loader"], **SOUND_LOADER}}
     return Rehearsal(sound, {"train": train, "eval": evaluation}, network, step_holds, tuple(refusals.sentences))
 
 
 def _open_sources(recipe: recipes.Recipe, refusals: _Refusals) -> tuple[Any, Any]:
     """Opens both splits as training does; evaluation with classes that training refuses is opened for itself."""
-    train = refusals.attempt(setup.open_source, recipe, "train")
-    evaluation = refusals.attempt(setup.open_source, recipe, "eval", train.class_names if train is not None else ())
+    train = refusals.attempt(inputs.open_source, recipe, "train")
+    evaluation = refusals.attempt(inputs.open_source, recipe, "eval", train.class_names if train is not None else ())
     if evaluation is None and train is not None:
-        evaluation = _Refusals().attempt(setup.open_source, recipe, "eval")
+        evaluation = _Refusals().attempt(inputs.open_source, recipe, "eval")
     if train is None and evaluation is None:
         raise InputError("; and ".join(refusals.sentences))
     return train, evaluation
@@ -103,7 +103,7 @@ def _rehearse_training(
 
 def _check_loader(recipe: recipes.Recipe, source: Any) -> None:
     """Starts the loader, without the cache that it would build at once."""
-    setup.train_batches({**recipe, "loader": {**recipe["loader"], "cache": ""}}, source, 0).close()
+    inputs.train_batches({**recipe, "loader": {**recipe["loader"], "cache": ""}}, source, 0).close()
 
 
 def _check_weights(recipe: recipes.Recipe, params: Any) -> None:
