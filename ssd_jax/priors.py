@@ -124,3 +124,8 @@ def default_boxes(
         boxes.append(corners.reshape(-1, 4) / (width, height, width, height))
     all_boxes = np.concatenate(boxes)
     return (all_boxes.clip(0, 1) if clip else all_boxes).astype(np.float32)
+
+
+def inside(boxes: np.ndarray) -> np.ndarray:  # [P, 4] -> [P] bool
+    """Tells which default boxes lie in the image entirely; the paper's Table 3 trains with these alone, or with all."""
+    return np.all((boxes >= 0) & (boxes <= 1), axis=1)

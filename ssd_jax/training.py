@@ -12,6 +12,7 @@ import optax
 from ssd_jax import augment, losses, matching, parallel
 from ssd_jax.models import Model
 from ssd_jax.optim import Optimizer
+from ssd_jax.priors import inside
 from ssd_jax.types import Batch
 
 
@@ -99,12 +100,12 @@ def make_train_step(
       axis_name: the mapped axis, or None to run on one device without a map.
     """
     total = (lambda x: x) if axis_name is None else functools.partial(jax.lax.psum, axis_name=axis_name)
-    inside = jnp.asarray(((priors >= 0) & (priors <= 1)).all(axis=1)) if ignore_cross_boundary else None
+    prior_mask = jnp.asarray(inside(priors)) if ignore_cross_boundary else None
     augment_image = functools.partial(augment.augment, output_size=output_size, **augment_options)
 
     def match_image(boxes, labels, ignored, is_image):
         targets = matching.match(
-            boxes, labels, jnp.asarray(priors), ignored=ignored, prior_mask=inside, **match_options
+            boxes, labels, jnp.asarray(priors), ignored=ignored, prior_mask=prior_mask, **match_options
         )
         return targets._replace(ignore=targets.ignore | ~is_image)
 

@@ -13,7 +13,7 @@ from ssd_jax import augment, matching, parallel
 from ssd_jax import recipe as recipes
 from ssd_jax.inspection import samples
 from ssd_jax.models import Model
-from ssd_jax.priors import PriorLevel
+from ssd_jax.priors import PriorLevel, inside
 from ssd_jax.types import Batch, Example, Targets
 from ssd_jax.visualize import Panel, grid
 
@@ -46,13 +46,14 @@ def panels(
     Args:
       source: of the images.
       indices: their positions.
-      recipe: sections ``loader``, ``model``, ``match`` are read.
+      recipe: sections ``loader``, ``model``, ``match``, ``loss`` are read.
       model: tells the levels and their names.
       default_boxes: of the levels, in their order.
       max_boxes: rows of ground truth; None: as training has them.
     """
     assembler = samples.make_assembler(source, recipe, max_boxes)
-    match = parallel.compile(functools.partial(match_first, recipe=recipe))
+    prior_mask = jnp.asarray(inside(default_boxes)) if recipe["loss"]["ignore_cross_boundary"] else None
+    match = parallel.compile(functools.partial(match_first, recipe=recipe, prior_mask=prior_mask))
     levels, names = model.levels, model.level_names
     groups = []
     for index in indices:
@@ -65,11 +66,18 @@ def panels(
     return groups
 
 
-def match_first(batch: Batch, default_boxes: jax.Array, *, recipe: recipes.Recipe) -> tuple[jax.Array, Targets]:
+def match_first(
+    batch: Batch, default_boxes: jax.Array, *, recipe: recipes.Recipe, prior_mask: jax.Array | None
+) -> tuple[jax.Array, Targets]:
     """Returns the first image of a batch as evaluation sees it, [H, W, 3], and its targets as training has them."""
     image = augment.resize(batch.canvas[0], batch.size[0], output_size=recipe["model"]["image_size"])
     return image, matching.match(
-        batch.boxes[0], batch.labels[0], default_boxes, ignored=batch.ignored[0], **recipe["match"]
+        batch.boxes[0],
+        batch.labels[0],
+        default_boxes,
+        ignored=batch.ignored[0],
+        prior_mask=prior_mask,
+        **recipe["match"],
     )
 
 

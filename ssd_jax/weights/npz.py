@@ -12,7 +12,8 @@ from ssd_jax.errors import InputError
 
 LOG = logging.getLogger("ssd_jax.weights")
 MISSING_WEIGHTS = (
-    "config.init.weights: this recipe starts from ImageNet VGG-16 weights (fc6, fc7 reduced), and none are given; "
+    "config.init.weights: this recipe starts from ImageNet weights of its backbone (VGG-16: fc6, fc7 reduced), "
+    "and none are given; "
     "make FILE.npz as docs/weights.md describes and point to it with --config.init.weights=FILE.npz, "
     "start from a trained run with --config.init.ckpt=WORKDIR, "
     "or train from random weights with --config.init.required=False"

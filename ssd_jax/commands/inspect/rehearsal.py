@@ -107,6 +107,8 @@ def _check_loader(recipe: recipes.Recipe, source: Any) -> None:
 
 
 def _check_weights(recipe: recipes.Recipe, params: Any) -> None:
+    if recipe["init"]["ckpt"]:
+        weights.read_run(recipe["init"]["ckpt"])
     if recipe["init"]["weights"]:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
         recipes.splat("init", lambda **init: weights.initialize(zeros, **init), recipe["init"])
