@@ -33,14 +33,14 @@ NETWORKS = {
     "resnet50": ["--config.model.backbone=resnet50", f"--config.model.extras={RESNET}"],
     "mobilenet_v2": [
         "--config.model.backbone=mobilenet_v2",
-        "--config.model.width_multiplier=0.5",
-        "--config.model.image_size=(256,256)",  # its finest map has a cell for 16 pixels
-        "--config.data.shapes.image_size=(256,256)",
-        "--config.loader.canvas=(256,256)",
+        "--config.model.width_multiplier=0.35",
+        "--config.model.image_size=(192,192)",  # its finest map has a cell for 16 pixels
+        "--config.data.shapes.image_size=(192,192)",
+        "--config.loader.canvas=(192,192)",
         "--config.model.extra_blocks=inverted_residual",
         "--config.model.heads=separable",
-        "--config.model.min_sizes=(24.0,56.0,104.0,168.0)",
-        "--config.model.max_sizes=(56.0,104.0,168.0,232.0)",
+        "--config.model.min_sizes=(18.0,42.0,78.0,126.0)",
+        "--config.model.max_sizes=(42.0,78.0,126.0,174.0)",
     ],
 }
 
