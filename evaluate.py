@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from ssd_jax.commands import cli, inputs, scoring
+from ssd_jax.commands import cli
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("ckpt", None, "Folder of a training run (its --workdir).")
@@ -43,7 +43,7 @@ def main(_) -> int:
     # Imported here, so that a wrong option is answered at once.
     from ssd_jax import files
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import checks, describe, pictures, setup
+    from ssd_jax.commands import checks, describe, inputs, pictures, scoring, setup
     from ssd_jax.evaluation import coco, voc
 
     cli.warn_if_gpu_is_idle()

@@ -11,7 +11,7 @@ import shlex
 from absl import flags
 from ml_collections import config_flags
 
-from ssd_jax.commands import cli, inputs, scoring
+from ssd_jax.commands import cli
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Recipe, a file of configs/.")
@@ -26,7 +26,7 @@ def main(_) -> int:
     # Imported here, so that a wrong option is answered at once.
     from ssd_jax import checkpoint, parallel, training
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import checks, describe, setup
+    from ssd_jax.commands import checks, describe, inputs, scoring, setup
     from ssd_jax.commands.interrupt import StopSignal
     from ssd_jax.commands.progress import Progress
 
