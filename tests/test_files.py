@@ -1,5 +1,6 @@
 """Files are written whole or not at all; a lock ends with its process, however that ends."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -51,20 +52,22 @@ def test_the_longest_of_names_and_a_link_keep_their_place(tmp_path):
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"data"
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files():
-    """Lets every write beyond 1000 bytes fail, as on a full disk."""
+    """Lets every write beyond 1000 bytes fail, as on a full disk; pytest's own output may be a file."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("size", [1001, 3_000_000])  # within a buffer, whose error comes when it closes; beyond it
-def test_a_file_that_cannot_be_completed_leaves_the_earlier_one(tmp_path, small_files, size):
+def test_a_file_that_cannot_be_completed_leaves_the_earlier_one(tmp_path, size):
     (tmp_path / "a").write_bytes(b"whole")
-    with pytest.raises(InputError) as caught:
+    with small_files(), pytest.raises(InputError) as caught:
         files.write_bytes(tmp_path / "a", bytes(size))
     assert str(caught.value) == f"{tmp_path / 'a'}: cannot be written ({os.strerror(errno.EFBIG)})"
     assert (tmp_path / "a").read_bytes() == b"whole" and names(tmp_path) == ["a"]
