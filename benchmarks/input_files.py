@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -55,15 +56,66 @@ def write_voc(root: Path, files: Sequence[File]) -> dict[str, str]:
     (root / "ImageSets/Main").mkdir(parents=True)
     _link(root, "JPEGImages")
     for file in files:
-        objects = "".join(
-            f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
-            "</bndbox></object>"
-            for name, (x1, y1, x2, y2) in zip(CLASSES, file.boxes, strict=True)
-        )
-        size = f"<size><width>{file.size[1]}</width><height>{file.size[0]}</height></size>"
-        (root / f"Annotations/{file.name}.xml").write_text(f"<annotation>{size}{objects}</annotation>")
+        (root / f"Annotations/{file.name}.xml").write_text(_xml(file, CLASSES))
     (root / "ImageSets/Main/train.txt").write_text("".join(f"{file.name}\n" for file in files))
     return dict(kind="voc", root=str(root), split="train")
+
+
+def _xml(file: File, names: Sequence[str]) -> str:
+    objects = "".join(
+        f"<object><name>{name}</name><pose>Left</pose><truncated>0</truncated><difficult>0</difficult><bndbox>"
+        f"<xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        for name, (x1, y1, x2, y2) in zip(names, file.boxes, strict=True)
+    )
+    size = f"<size><width>{file.size[1]}</width><height>{file.size[0]}</height></size>"
+    return f"<annotation>{size}{objects}</annotation>"
+
+
+def write_ilsvrc(root: Path, files: Sequence[File]) -> dict[str, str]:
+    """A list of validation images in the layout of ILSVRC DET."""
+    synsets = [f"n{number:08d}" for number in range(1, len(CLASSES) + 1)]
+    for folder in ("Data/DET/val", "Annotations/DET/val", "ImageSets/DET"):
+        (root / folder).mkdir(parents=True)
+    for file in files:
+        entry = f"ILSVRC2012_val_{file.name}"
+        (root / f"Data/DET/val/{entry}.JPEG").symlink_to(root.parent.resolve() / f"images/{file.name}.jpg")
+        (root / f"Annotations/DET/val/{entry}.xml").write_text(_xml(file, synsets))
+    (root / "ImageSets/DET/val.txt").write_text("".join(f"ILSVRC2012_val_{file.name} 1\n" for file in files))
+    lines = [f"{synset} {number} {name}\n" for number, (synset, name) in enumerate(zip(synsets, CLASSES, strict=True))]
+    (root / "map_det.txt").write_text("".join(lines))
+    return dict(kind="ilsvrc", root=str(root), split="val")
+
+
+def write_tfds(root: Path, files: Sequence[File]) -> dict[str, str]:
+    """voc/2007 as TFDS prepares it, from archives that hold these files as every split."""
+    import tensorflow_datasets
+    from tensorflow_datasets.core.download import checksums
+
+    from ssd_jax.data import tfds
+
+    (root / "archives").mkdir()
+    listed = "".join(f"{file.name}\n" for file in files).encode()
+    content = {f"ImageSets/Main/{split}.txt": listed for split in ("train", "val", "test")}
+    for file in files:
+        content[f"JPEGImages/{file.name}.jpg"] = (root.parent / f"images/{file.name}.jpg").read_bytes()
+        content[f"Annotations/{file.name}.xml"] = _xml(file, CLASSES).encode()
+    builder = tensorflow_datasets.builder_cls("voc")
+    official = dict(builder.url_infos)
+    fakes = {}
+    for url, info in official.items():
+        if info.filename in ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"):
+            with tarfile.open(root / "archives" / info.filename, "w") as archive:
+                for name, data in content.items():
+                    member = tarfile.TarInfo(f"VOCdevkit/VOC2007/{name}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+            fakes[url] = checksums.compute_url_info(root / "archives" / info.filename)
+    builder.url_infos = {**official, **fakes}  # TFDS expects the checksums of the official archives
+    try:
+        tfds.prepare("voc/2007", root / "prepared", root / "archives", show_progress=False)
+    finally:
+        builder.url_infos = official
+    return dict(kind="tfds", root=str(root / "prepared"), split="voc/2007:train")
 
 
 def write_coco(root: Path, files: Sequence[File]) -> dict[str, str]:
@@ -119,6 +171,8 @@ WRITERS: dict[str, Callable[[Path, Sequence[File]], dict[str, str]]] = {
     "coco": write_coco,
     "yolo": write_yolo,
     "csv": write_csv,
+    "ilsvrc": write_ilsvrc,
+    "tfds": write_tfds,
 }
 
 
