@@ -5,7 +5,7 @@ import json
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -99,7 +99,7 @@ def write_tfds(root: Path, files: Sequence[File]) -> dict[str, str]:
     for file in files:
         content[f"JPEGImages/{file.name}.jpg"] = (root.parent / f"images/{file.name}.jpg").read_bytes()
         content[f"Annotations/{file.name}.xml"] = _xml(file, CLASSES).encode()
-    builder = tensorflow_datasets.builder_cls("voc")
+    builder: Any = tensorflow_datasets.builder_cls("voc")
     official = dict(builder.url_infos)
     fakes = {}
     for url, info in official.items():

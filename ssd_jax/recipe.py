@@ -59,6 +59,11 @@ def build_optimizer(recipe: Recipe) -> optim.Optimizer:
     return splat("optimizer", optim.make_optimizer, recipe["optimizer"], num_steps=recipe["train"]["num_steps"])
 
 
+def augment_options(recipe: Recipe) -> dict[str, Any]:
+    """Returns the options of ``augment.augment``, but the output's size; expansion fills with the network's mean."""
+    return {"mean": recipe["model"]["mean"], **recipe["augment"]}
+
+
 def build_detect(recipe: Recipe, default_boxes: np.ndarray) -> Callable:
     """Returns detect(offsets, logits) of one image, by the sections ``detect`` and ``match``."""
     variances = recipe["match"]["variances"]

@@ -88,7 +88,7 @@ def compile_train_step(recipe: recipes.Recipe, network: Network) -> Callable:
         optimizer=recipes.build_optimizer(recipe),
         seed=recipe["train"]["seed"],
         output_size=recipe["model"]["image_size"],
-        augment_options={"mean": recipe["model"]["mean"], **recipe["augment"]},
+        augment_options=recipes.augment_options(recipe),
         match_options=recipe["match"],
         ema_decay=recipe["train"]["ema_decay"],
     )

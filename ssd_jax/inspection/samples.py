@@ -50,7 +50,7 @@ def augmented(
 
 def augment_batch(batch: Batch, recipe: recipes.Recipe) -> tuple[Any, ...]:
     """Returns (images, boxes, labels, ignored, draws) as the training step makes them of a batch."""
-    options = {"mean": recipe["model"]["mean"], **recipe["augment"]}
+    options = recipes.augment_options(recipe)
     augment_image = functools.partial(augment.augment, output_size=recipe["model"]["image_size"], **options)
     keys = training.image_keys(recipe["train"]["seed"], batch.epoch, batch.index)
     return jax.vmap(augment_image)(keys, batch.canvas, batch.size, batch.boxes, batch.labels, batch.ignored)

@@ -123,12 +123,10 @@ def _samples(picture: Picture, split: str) -> Section:
             f"Left: {picture.count} images of {split} as they are loaded. Beside each, the same image as the training "
             f"step gets it in its first {DRAWS} epochs, colors, crops and boxes included."
         ),
-        pages.figure(
-            picture.jpeg,
-            size=picture.size,
-            alt=f"{picture.count} images with their boxes, each beside {DRAWS} augmented versions of it",
-            caption=f"Also in {picture.path.name}. Dashed boxes are not learned (difficult, crowd).",
-            least_width=900,
+        _figure(
+            picture,
+            f"{picture.count} images with their boxes, each beside {DRAWS} augmented versions of it",
+            " Dashed boxes are not learned (difficult, crowd).",
         ),
     )
 
@@ -140,11 +138,10 @@ def _assignments(picture: Picture) -> Section:
             "First the image as the network sees it, with its ground truth; then one picture a feature map. "
             "Dashed: the default boxes that learn an object there (Figure 1 of the paper)."
         ),
-        pages.figure(
-            picture.jpeg,
-            size=picture.size,
-            alt=f"Default boxes matched to the objects of {picture.count} images, feature map by feature map",
-            caption=f"Also in {picture.path.name}.",
-            least_width=900,
-        ),
+        _figure(picture, f"Default boxes matched to the objects of {picture.count} images, feature map by feature map"),
     )
+
+
+def _figure(picture: Picture, alt: str, remark: str = "") -> Markup:
+    caption = f"Also in {picture.path.name}.{remark}"
+    return pages.figure(picture.jpeg, size=picture.size, alt=alt, caption=caption, least_width=900)

@@ -37,7 +37,7 @@ def read(root: str, split: str, *, problems: Problems, synsets: str = "", annota
       root: the folder with Annotations/DET, Data/DET and ImageSets/DET.
       split: lists joined by "+": NAME is ImageSets/DET/NAME.txt; what has a folder or ends in
         ".txt" is a path, absolute or relative to root: "train+lists/val1.txt".
-      problems: the tally. Objects of a synset that is not in the class list are "unknown_class".
+      problems: the tally. An object of a synset that is not in the class list keeps that name.
       synsets: the class list, absolute or relative to root: the development kit's map_det.txt
         (lines "synset number name") or lines "synset name". Labels follow its lines. "": it is
         looked for in devkit/data in and beside root. Names that occur twice carry their synset.
