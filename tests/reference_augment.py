@@ -26,21 +26,22 @@ def transform_image(image, draws, output_size, mean=(123, 117, 104), narrow=Fals
 
 def distort(image, draws, narrow=False):
     brightness, contrast, saturation, hue = draws.fired
+    shift, factor, saturation_factor, hue_shift = (np.float32(steps / 65536) for steps in draws[2:])
     order = ["brightness", "contrast", "saturation", "hue"]
     if not draws.contrast_first:
         order = ["brightness", "saturation", "hue", "contrast"]
     for name in order:
         if name == "brightness" and brightness:
-            image = saturate(image.astype(np.float32) + draws.brightness)
-        elif name == "contrast" and contrast and abs(draws.contrast - 1) > 1e-3:
-            image = saturate(image.astype(np.float32) * draws.contrast)
+            image = saturate(image.astype(np.float32) + shift)
+        elif name == "contrast" and contrast and abs(factor - 1) > 1e-3:
+            image = saturate(image.astype(np.float32) * factor)
         elif name == "saturation" and saturation:
             hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-            hsv[..., 1] = saturate(hsv[..., 1].astype(np.float32) * draws.saturation)
+            hsv[..., 1] = saturate(hsv[..., 1].astype(np.float32) * saturation_factor)
             image = hsv_to_rgb(hsv, narrow)
         elif name == "hue" and hue:
             hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-            hsv[..., 0] = saturate(hsv[..., 0].astype(np.float32) + draws.hue)
+            hsv[..., 0] = saturate(hsv[..., 0].astype(np.float32) + hue_shift)
             image = hsv_to_rgb(hsv, narrow)
     return image
 

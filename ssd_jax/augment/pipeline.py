@@ -43,7 +43,7 @@ def augment(
         labels: 0 = padding.
         ignored: boxes that follow the image but do not count as objects for the crop samplers.
         output_size: (height, width) of the result; the image is warped to it.
-        mean: RGB color of the expansion's fill.
+        mean: RGB color of the expansion's fill, rounded to whole levels.
         **options: what is drawn and how often; see :func:`draw`.
 
     Returns:
@@ -51,10 +51,11 @@ def augment(
         slots, where a box that was lost has label 0 and zeros; and the draws.
 
     Raises:
-        ValueError: for a misspelt interpolation or a canvas that is not uint8 [Hc, Wc, 3].
+        ValueError: for a misspelt interpolation, an option out of range or a canvas that is not uint8 [Hc, Wc, 3].
         TypeError: for an option that :func:`draw` does not know.
     """
-    draws = draw(key, size, boxes, labels, ignored, **options)
+    # The barrier keeps compilers from fusing the draws into the loop over pixels, once for each of them.
+    draws = jax.lax.optimization_barrier(draw(key, size, boxes, labels, ignored, **options))
     image = transform_image(canvas, size, draws, output_size=output_size, mean=mean)
     return image, *transform_boxes(size, boxes, labels, ignored, draws), draws
 
@@ -87,21 +88,28 @@ def draw(
         key: the only source of randomness.
         size, boxes, labels, ignored: as in :func:`augment`; the crop depends on them.
         distort_probability: of each photometric operation by itself.
-        brightness: largest shift of RGB, of 255.
-        contrast, saturation: ranges of the factors.
-        hue: largest shift of H in OpenCV's unit of 2 degrees.
-        expand_probability, expand_max: how often, and the largest ratio of the sides.
+        brightness: largest shift of RGB, at most 255.
+        contrast, saturation: ranges of the factors, within [0, 128].
+        hue: largest shift of H in OpenCV's unit of 2 degrees, at most 255.
+        expand_probability, expand_max: how often, and the largest ratio of the sides, within [1, 256].
         crop_probability: of running the crop samplers at all (the original always does).
         crop_min_ious: one sampler each, beside "whole image" and "any crop".
-        crop_trials: of each sampler.
-        crop_scale, crop_aspect_ratio: ranges; scale is the root of the crop's share of the area.
+        crop_trials: of each sampler, at least 1.
+        crop_scale, crop_aspect_ratio: ranges, within [0, 1] and [0.01, 100]; scale is the root of the
+            crop's share of the area.
         flip_probability: of a horizontal flip.
         interpolation: one of INTERPOLATIONS, or "random" for a uniform choice among them.
+
+    Raises:
+        ValueError: for a misspelt interpolation or an option out of range.
     """
+    if crop_trials < 1:
+        raise ValueError(f"crop_trials: expected at least 1, got {crop_trials}")
     distort_key, expand_key, crop_key, rest_key = jax.random.split(key, 4)
     flip, choice = jax.random.uniform(rest_key, (2,))
     if interpolation == RANDOM:
-        index = jnp.floor(choice * len(INTERPOLATIONS)).astype(jnp.int32)
+        # floor(choice x 5), as a sum: XLA's CPU compiler would repeat a conversion to int32 for each weight.
+        index = jnp.sum(choice * len(INTERPOLATIONS) >= jnp.arange(1, len(INTERPOLATIONS)), dtype=jnp.int32)
     else:
         index = jnp.int32(interpolation_index(interpolation, extra=(RANDOM,)))
     size = jnp.maximum(size, 1)
@@ -146,8 +154,9 @@ def transform_image(
     columns = jnp.where(draws.flip, columns[::-1], columns)
     distorted = photometric.distort(_planes(canvas), draws.distortion)
     # The fill is what a weight of zero leaves behind, so that the distortion cannot touch it.
-    red, green, blue = (plane - level for plane, level in zip(distorted, mean, strict=True))
-    return _to_levels(resample((red, green, blue), rows, columns) + jnp.array(mean, jnp.float32))
+    fill = jnp.round(jnp.array(mean, jnp.float32))
+    red, green, blue = (plane - level for plane, level in zip(distorted, fill, strict=True))
+    return _to_levels(resample((red, green, blue), rows, columns) + fill)
 
 
 def transform_boxes(
@@ -188,7 +197,8 @@ def resize(
         canvas_size=_canvas_size(canvas),
         output_size=output_size,
     )
-    return _to_levels(resample(_planes(canvas), rows, columns))
+    red, green, blue = (plane.astype(jnp.float32) for plane in _planes(canvas))
+    return _to_levels(resample((red, green, blue), rows, columns))
 
 
 def _canvas_size(canvas: jax.Array) -> tuple[int, int]:
@@ -198,7 +208,7 @@ def _canvas_size(canvas: jax.Array) -> tuple[int, int]:
 
 
 def _planes(canvas: jax.Array) -> photometric.Planes:
-    canvas = canvas.astype(jnp.float32)
+    canvas = canvas.astype(jnp.int32)
     return canvas[..., 0], canvas[..., 1], canvas[..., 2]
 
 
