@@ -109,6 +109,7 @@ def random_batch(case: Case) -> Batch:
         ignored=np.zeros(labels.shape, bool),
         index=np.arange(case.batch, dtype=np.uint32),
         epoch=np.zeros(case.batch, np.uint32),
+        valid=np.ones(case.batch, bool),
     )
 
 

@@ -73,12 +73,13 @@ class Batch(NamedTuple):
     """What travels to the device at each step: arrays only, fixed shapes."""
 
     canvas: HostOrDevice  # [B, Hc, Wc, 3] uint8; the image lies in the upper left corner, zeros elsewhere
-    size: HostOrDevice  # [B, 2] int32: (height, width) of the image within the canvas
+    size: HostOrDevice  # [B, 2] int32: (height, width) of the image within the canvas; (1, 1) where there is none
     boxes: HostOrDevice  # [B, M, 4] float32
     labels: HostOrDevice  # [B, M] int32; 0 = padding
     ignored: HostOrDevice  # [B, M] bool: neither learned nor punished
     index: HostOrDevice  # [B] uint32: position in the source's documented order
     epoch: HostOrDevice  # [B] uint32: how often the source had been read through before this example
+    valid: HostOrDevice  # [B] bool; False: the row holds no image (unreadable, or none was left) and weighs nothing
 
 
 class ImageDetections(NamedTuple):

@@ -86,6 +86,21 @@ def test_negatives_stand_behind_the_annotated_images(tmp_path):
     assert coco.evaluate(found, truth, class_names=source.class_names).ap == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_image_with_objects_is_no_negative(tmp_path, linked):
+    add_image(tmp_path / "voc", "a")
+    (annotated,) = (tmp_path / "voc").rglob("a.jpg")
+    folder = annotated.parent
+    if linked:
+        folder = tmp_path / "background"
+        add(folder, "n.png")
+        (folder / "again.jpg").symlink_to(annotated)
+    with pytest.raises(
+        InputError, match=rf"data negatives: expected images without objects, but {folder}/a.*\.jpg has"
+    ):
+        data.make_source(kind="voc", root=str(tmp_path / "voc"), split="train", negatives=str(folder))
+
+
 @pytest.mark.parametrize(
     ("root", "split", "message"),
     [

@@ -64,6 +64,7 @@ def test_shapes_types_and_padding():
         "ignored": ((2, 8), "bool"),
         "index": ((2,), "uint32"),
         "epoch": ((2,), "uint32"),
+        "valid": ((2,), "bool"),
     }
     row = int(np.flatnonzero(batch.index == 1)[0])
     assert batch.size[row].tolist() == [16, 20]
@@ -98,13 +99,12 @@ def test_a_step_in_the_far_future_is_reached_at_once():
     assert batch.epoch.tolist() == [4 * 10**8] * 4  # 4e9 rows / 10
 
 
-def test_any_number_of_threads_gives_the_same_stream():
-    assert_same(take(8, TEN, num_threads=0), take(8, TEN, num_threads=4))
-
-
-@pytest.mark.slow
-def test_any_number_of_processes_gives_the_same_stream():
-    assert_same(take(8, TEN, num_threads=0), take(8, TEN, num_threads=1, num_workers=2))
+@pytest.mark.parametrize(
+    ("num_threads", "num_workers"), [(0, 0), (1, 0), (8, 0), pytest.param(1, 2, marks=pytest.mark.slow)]
+)
+def test_a_stream_resumed_with_any_number_of_readers_is_the_rest_of_the_unbroken_one(num_threads, num_workers):
+    rest = take(5, TEN, start_step=3, num_threads=num_threads, num_workers=num_workers)  # from epoch 1 to epoch 3
+    assert_same(take(8, TEN, num_threads=0)[3:], rest)
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -162,14 +162,18 @@ def test_an_unreadable_image_keeps_its_slot_and_is_named_once(image, caplog):
     for batch in batches:
         bad, good = (int(np.flatnonzero(batch.index == index)[0]) for index in (1, 0))
         assert batch.size[bad].tolist() == [1, 1] and not batch.canvas[bad].any() and not batch.labels[bad].any()
+        assert not batch.valid[bad] and batch.valid[good] and loader.skipped(batch) == [1]
         assert batch.labels[good, 0] == 1
     assert [record.message for record in caplog.records if "example 1" in record.message] != []
     assert len(caplog.records) == 1
 
 
-def test_strict_raises_instead():
-    with pytest.raises(data.ImageError, match="example 0: file is missing"):
-        take(1, [example(0, image=Path("nowhere.jpg"))], batch_size=1, strict=True)
+def test_a_picture_of_one_pixel_is_an_image():
+    source = [example(0, image=np.full((1, 1, 3), 9, np.uint8))._replace(size=(1, 1)), example(1, image=b"no image")]
+    ((batch, rows),) = data.make_eval_loader(source, batch_size=3, canvas=CANVAS, num_threads=0)
+    assert batch.size.tolist() == [[1, 1]] * 3 and batch.canvas[0, 0, 0].tolist() == [9] * 3
+    assert batch.valid.tolist() == [True, False, False]
+    assert rows.tolist() == [True, True, False]  # the unreadable one is an image of the source, the last is none
 
 
 def test_boxes_that_no_source_should_give_are_left_out_with_a_warning(caplog):
@@ -245,6 +249,8 @@ def test_evaluation_reads_each_image_once_in_order(count):
         ({"difficult": "maybe"}, "got 'maybe'"),
         ({"crowd": "train"}, "got 'train'"),
         ({"start_step": -1}, "got -1"),
+        ({"on_error": "raise"}, "got 'raise'"),
+        ({"timeout_s": -1.0}, "and -1.0"),
         ({"max_boxes": -8}, "got -8"),
         ({"source": []}, "empty"),
     ],

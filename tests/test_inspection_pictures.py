@@ -69,7 +69,8 @@ def images_of_the_step(batch):
     )
     params = {"kernel": jnp.ones(())}
     empty = jnp.zeros((len(batch.index), *RECIPE["model"]["image_size"], 3))
-    state = training.TrainState(jnp.int32(0), params, {"images": empty}, optimizer.tx.init(params), None)
+    model_state, opt_state = {"images": empty}, optimizer.tx.init(params)
+    state = training.TrainState(jnp.int32(0), params, model_state, opt_state, None, jnp.bool_(False))
     state, metrics = jax.jit(step)(state, batch)
     assert metrics.finite
     return np.asarray(state.model_state["images"])

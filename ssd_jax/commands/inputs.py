@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ssd_jax import data
 from ssd_jax import recipe as recipes
-from ssd_jax.data.loader import Stream
+from ssd_jax.data.watch import Stream
 from ssd_jax.errors import InputError
 
 
@@ -58,7 +60,10 @@ def padded_boxes(recipe: recipes.Recipe, source: Any) -> int:
 
 
 def train_batches(recipe: recipes.Recipe, source: Any, start_step: int, cache: Any = None) -> Stream:
-    """Returns the endless batches of training, from a step on; ``cache`` as in :func:`make_evaluator`."""
+    """Returns this process's rows of the endless batches of training, from a step on.
+
+    ``cache`` is of :func:`open_cache`; without it, the one that the recipe wants is opened.
+    """
     options = {**recipe["loader"], "max_boxes": padded_boxes(recipe, source)}
     options["cache"] = cache or options["cache"]
     train = recipe["train"]
@@ -70,4 +75,5 @@ def train_batches(recipe: recipes.Recipe, source: Any, start_step: int, cache: A
         batch_size=train["batch_size"],
         seed=train["seed"],
         start_step=start_step,
+        shard=(jax.process_index(), jax.process_count()),
     )

@@ -7,7 +7,7 @@ from ssd_jax.data.assemble import OnceLog, reductions
 from ssd_jax.data.cache import open_cache
 from ssd_jax.data.decode import ImageError, decode_image
 from ssd_jax.data.formats.voc import VOC_CLASSES
-from ssd_jax.data.loader import make_eval_loader, make_loader, padded_boxes
+from ssd_jax.data.loader import make_eval_loader, make_loader, padded_boxes, skipped
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
 from ssd_jax.data.shapes.source import ShapesSource
@@ -30,4 +30,5 @@ __all__ = [
     "open_cache",
     "padded_boxes",
     "reductions",
+    "skipped",
 ]

@@ -2,17 +2,38 @@
 
 import functools
 import logging
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssd_jax.data.decode import ImageError, decode_image
+from ssd_jax.errors import InputError
 from ssd_jax.types import Batch, Example
 
 logger = logging.getLogger("ssd_jax.data")
 Pixels = Callable[[int, Example], np.ndarray]  # index, example -> uint8 [h, w, 3]; raises ImageError; picklable
+
+# The border between an image that cannot be read and a mistake in code. What a vanished or damaged record raises is
+# its reader's choice and no closed set (OSError, ValueError, ArrayRecord's RuntimeError, protobuf's DecodeError,
+# zlib.error ...), so all that a source or a decoder raises means "cannot be read", but for these, which surface as
+# they are. InputError is among them: it is meant for the user already.
+MISTAKES = (
+    TypeError,
+    AttributeError,
+    LookupError,  # IndexError, KeyError; decoders that mean "damaged" by them are converted in ``decode``
+    NameError,
+    AssertionError,
+    ImportError,
+    NotImplementedError,
+    RecursionError,
+    MemoryError,
+    InputError,
+)
+MOST_IN_A_ROW = 100  # unreadable images; then it is the disk, the network or the code, whatever ``on_error`` says
 
 
 class Policy(NamedTuple):
@@ -31,7 +52,7 @@ class Assembler:
         canvas: tuple[int, int],
         max_boxes: int,
         policy: Policy,
-        strict: bool,
+        on_error: str,
         log: "OnceLog | None" = None,
     ) -> None:
         if not len(source):
@@ -40,34 +61,59 @@ class Assembler:
             raise ValueError(f"difficult must be 'train', 'ignore' or 'drop', got {policy.difficult!r}")
         if policy.crowd not in ("ignore", "drop"):
             raise ValueError(f"crowd must be 'ignore' or 'drop', got {policy.crowd!r}")
+        if on_error not in ("skip", "stop"):
+            raise ValueError(f"on_error must be 'skip' or 'stop', got {on_error!r}")
         if len(canvas) != 2 or min(canvas) < 1:
             raise ValueError(f"canvas must be a positive (height, width), got {canvas}")
         if max_boxes < 1:
             raise ValueError(f"max_boxes must be positive, got {max_boxes}")
         self.source, self.canvas, self.max_boxes = source, (canvas[0], canvas[1]), max_boxes
         self.pixels: Pixels = functools.partial(_decode, canvas=self.canvas)  # a cache may take its place
-        self._policy, self._strict, self._log = policy, strict, OnceLog() if log is None else log
+        self._policy, self._on_error, self._log = policy, on_error, OnceLog() if log is None else log
+        self._failures = 0  # in a row; threads may lose a count, which does no harm
         self._sizes_known = hasattr(source, "sizes")
 
-    def assemble(self, indices: Sequence[int | None], epochs: Sequence[int]) -> Batch:
-        """Makes the batch of these examples; None, and what cannot be read, become an empty image."""
+    def assemble(
+        self,
+        indices: Sequence[int | None],
+        epochs: Sequence[int],
+        before: Callable[[int], None] = lambda index: None,
+    ) -> Batch:
+        """Makes the batch of these examples; None, and what cannot be read, become an empty image.
+
+        Args:
+          indices: positions in the source.
+          epochs: of each row.
+          before: called with each index before its image is read.
+
+        Raises:
+          InputError: an image cannot be read and ``on_error`` is "stop", or a hundred in a row cannot.
+        """
         batch = _empty_batch(len(indices), self.canvas, self.max_boxes)
         batch.epoch[:] = epochs
         for row, index in enumerate(indices):
             if index is not None:
+                before(index)
                 batch.index[row] = index
                 self._fill(batch, row, index)
         return batch
 
+    def name(self, index: int) -> str:
+        """Returns the id of an image if the source knows its ids without reading, else its position."""
+        return self.source.ids()[index] if hasattr(self.source, "ids") else f"image {index}"  # type: ignore[attr-defined]
+
     def _fill(self, batch: Batch, row: int, index: int) -> None:
-        example = self.source[index]
+        example = None
         try:
+            example = self.source[index]
             pixels = self.pixels(index, example)
-        except ImageError as error:
-            if self._strict:
-                raise ImageError(f"{example.id}: {error}") from error
-            self._log.warning("unreadable", example.id, "%s: %s; its place stays empty", example.id, error)
+        except MISTAKES:
+            raise
+        except Exception as error:
+            self._miss(self.name(index) if example is None else _name_file(example), error)
             return
+        self._failures = 0
+        batch.valid[row] = True
         if not self._sizes_known and _exceeds(example.size, self.canvas):  # else ``reductions`` knows beforehand
             self._log.info("reduced", "", "%s and others are reduced to fit %s", example.id, _describe(self.canvas))
         height, width = pixels.shape[:2]
@@ -77,6 +123,18 @@ class Assembler:
         batch.boxes[row, : len(labels)] = boxes
         batch.labels[row, : len(labels)] = labels
         batch.ignored[row, : len(labels)] = ignored
+
+    def _miss(self, name: str, error: Exception) -> None:
+        """Names what cannot be read, and stops where that is wanted or goes on for too long."""
+        reason = _reason(error)
+        if self._on_error == "stop":
+            raise InputError(f"{name}: {reason} (loader.on_error is 'stop')") from error
+        self._failures += 1
+        if self._failures >= MOST_IN_A_ROW:
+            raise InputError(
+                f"{name}: {reason}, and neither can the {MOST_IN_A_ROW - 1} images tried before it be read"
+            ) from error
+        self._log.warning("unreadable", name, "%s: %s; its place stays empty", name, reason)
 
     def _select(self, example: Example) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Applies the policy and leaves out what no source should have handed over."""
@@ -104,6 +162,15 @@ def reductions(source: Any, canvas: tuple[int, int]) -> str:
     return f"{count} of {len(sizes)} images are reduced to fit {_describe(canvas)}" if count else ""
 
 
+def _name_file(example: Example) -> str:
+    return f"{example.id} ({example.image})" if isinstance(example.image, Path) else example.id
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+    return textwrap.shorten(text, 300, placeholder=" ...")  # in one line
+
+
 def _exceeds(size: Sequence[int], canvas: tuple[int, int]) -> bool:
     return bool(size[0] > canvas[0] or size[1] > canvas[1])
 
@@ -126,6 +193,7 @@ def _empty_batch(rows: int, canvas: tuple[int, int], max_boxes: int) -> Batch:
         ignored=np.zeros((rows, max_boxes), bool),
         index=np.zeros(rows, np.uint32),
         epoch=np.zeros(rows, np.uint32),
+        valid=np.zeros(rows, bool),
     )
 
 

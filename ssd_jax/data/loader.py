@@ -6,17 +6,20 @@ an interrupted stream continues with ``start_step``.
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal
 
 import numpy as np
 
 from ssd_jax.data.assemble import Assembler, OnceLog, Policy
 from ssd_jax.data.cache import Cache, open_cache
+from ssd_jax.data.watch import Batches, Stream, WatchedBatches
+from ssd_jax.data.workers import Workers
 from ssd_jax.types import Batch, Example
 
 ENDLESS = 2**40  # steps; Grain wants a length
+OnError = Literal["skip", "stop"]
 
 
 class TrainBatches:
@@ -25,30 +28,50 @@ class TrainBatches:
     def __init__(self, assembler: Assembler, *, batch_size: int, seed: int, shard: tuple[int, int]) -> None:
         self._assembler, self._batch_size, self._seed = assembler, batch_size, seed
         self._rows = _rows(batch_size, shard)
+        self.name = assembler.name
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, before: Callable[[int], None]) -> Batch:
+        return self._assembler.assemble(self.indices(step), [epoch for epoch, _ in self._positions(step)], before)
+
+    def describe(self, step: int) -> str:
+        """Returns the name that the step has in the logs of training, which count from 1."""
+        return f"training step {step + 1}"
+
+    def indices(self, step: int) -> list[int]:
+        """Returns the positions in the source of this process's images."""
         length = len(self._assembler.source)
-        positions = [divmod(int(step) * self._batch_size + row, length) for row in self._rows]
-        epochs = [epoch for epoch, _ in positions]
-        indices = [int(shuffled(self._seed, epoch, length)[place]) for epoch, place in positions]
-        return self._assembler.assemble(indices, epochs)
+        return [int(shuffled(self._seed, epoch, length)[place]) for epoch, place in self._positions(step)]
+
+    def _positions(self, step: int) -> list[tuple[int, int]]:
+        """Returns of each row its epoch and its place within it."""
+        return [divmod(step * self._batch_size + row, len(self._assembler.source)) for row in self._rows]
 
 
 class EvalBatches:
-    """step -> this process's rows of that step, in the source's order, and which of them are images."""
+    """step -> this process's rows of that step, in the source's order, and which of them stand for images."""
 
     def __init__(self, assembler: Assembler, *, batch_size: int, shard: tuple[int, int]) -> None:
         self._assembler, self._batch_size = assembler, batch_size
         self._rows = _rows(batch_size, shard)
+        self.name = assembler.name
 
     def __len__(self) -> int:
         return math.ceil(len(self._assembler.source) / self._batch_size)
 
-    def __call__(self, step: int) -> tuple[Batch, np.ndarray]:
-        length = len(self._assembler.source)
-        indices = [int(step) * self._batch_size + row for row in self._rows]
-        indices = [index if index < length else None for index in indices]
-        return self._assembler.assemble(indices, [0] * len(indices)), np.array([i is not None for i in indices])
+    def __call__(self, step: int, before: Callable[[int], None]) -> tuple[Batch, np.ndarray]:
+        indices: list[int | None] = list(self.indices(step))
+        indices += [None] * (len(self._rows) - len(indices))
+        batch = self._assembler.assemble(indices, [0] * len(indices), before)
+        return batch, np.array([index is not None for index in indices])
+
+    def describe(self, step: int) -> str:
+        """Returns the name of the step, counted from 1."""
+        return f"evaluation batch {step + 1} of {len(self)}"
+
+    def indices(self, step: int) -> list[int]:
+        """Returns the positions in the source of this process's images; of the last batch there may be fewer."""
+        places = [step * self._batch_size + row for row in self._rows]
+        return [place for place in places if place < len(self._assembler.source)]
 
 
 @functools.lru_cache(maxsize=4)  # a batch may span epochs, and threads run ahead
@@ -69,14 +92,9 @@ def padded_boxes(source: Sequence[Example]) -> int:
     return max(8, math.ceil(most / 8) * 8)
 
 
-class Stream(Protocol):
-    """An iterator of batches; ``close()`` ends its threads and processes."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def __next__(self) -> Any: ...
-
-    def close(self) -> None: ...
+def skipped(batch: Batch) -> list[int]:
+    """Returns the positions in the source of those images of a training batch that could not be read, each once."""
+    return np.unique(np.asarray(batch.index)[~np.asarray(batch.valid)]).tolist()
 
 
 def make_loader(
@@ -92,7 +110,8 @@ def make_loader(
     num_threads: int = 8,
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
-    strict: bool = False,
+    on_error: OnError = "skip",
+    timeout_s: float = 600.0,
     cache: str | Path | Cache = "",
 ) -> Stream:
     """Returns the endless stream of training batches from a step on.
@@ -113,25 +132,29 @@ def make_loader(
       num_workers: processes, each with its own threads; 0: decode in this process.
       shard: (index, count) of this process. It gets ``batch_size / count`` consecutive rows, so the
         processes' batches in their order make up the global one.
-      strict: raise ImageError for an image that cannot be read, instead of filling its row with an
-        empty image (no boxes, size 1x1) and naming it in one warning.
+      on_error: what an image is that cannot be read, because its file or record is missing or damaged: "skip"
+        leaves its row empty (``valid`` False, no boxes, size 1x1; see :func:`skipped`) and names it in one
+        warning; "stop" ends the stream. ``assemble.MISTAKES`` are no such images and surface as they are.
+      timeout_s: seconds that reading one batch may take; 0: any time.
       cache: folder in which decoded images are kept for later epochs and runs; "": none. What it
         lacks is built before this returns; the batches are the same. Or what ``open_cache`` returned, which
         saves looking at every file again. See :mod:`ssd_jax.data.cache`.
 
     Returns:
-      An iterator with ``close()``, which ends its threads and processes.
+      An iterator with ``close()``, which ends its threads and processes. It raises InputError, with the
+      step and the images concerned, for what ``on_error="stop"`` says, for a hundred unreadable images in a row,
+      for a reader that is stuck longer than ``timeout_s``, and for a worker process that has died.
 
     Raises:
       InputError: the cache cannot be written.
     """
     if start_step < 0 or seed < 0:
         raise ValueError(f"start_step and seed must not be negative, got {start_step} and {seed}")
-    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), strict)
+    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), Policy(difficult, crowd), on_error)
     batches = TrainBatches(assembler, batch_size=batch_size, seed=seed, shard=shard)
     if cache:
         assembler.pixels = _pixels(cache, assembler, shard)
-    return _iterate(batches, range(start_step, ENDLESS), num_threads, num_workers)
+    return _iterate(batches, range(start_step, ENDLESS), num_threads, num_workers, timeout_s)
 
 
 def make_eval_loader(
@@ -145,22 +168,26 @@ def make_eval_loader(
     num_threads: int = 8,
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
-    strict: bool = False,
+    on_error: OnError = "skip",
+    timeout_s: float = 600.0,
     cache: str | Path | Cache = "",
     log: OnceLog | None = None,
 ) -> Stream:
     """Returns each image once, in the source's order: pairs (Batch, valid [b] bool).
 
-    The last batch is filled up with empty images, whose ``valid`` is False. With several
-    processes all get the same number of batches. Arguments as in :func:`make_loader`; streams that
+    The second ``valid`` tells which rows stand for an image of the source: False only for the empty images that fill
+    up the last batch. It is not ``Batch.valid``, which is False also for an image that cannot be read: that one
+    counts in the metric, as an image without detections.
+
+    With several processes all get the same number of batches. Arguments as in :func:`make_loader`; streams that
     share a ``log`` name an unreadable image once among them.
     """
     policy = Policy(difficult, crowd)
-    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), policy, strict, log)
+    assembler = Assembler(source, canvas, max_boxes or padded_boxes(source), policy, on_error, log)
     batches = EvalBatches(assembler, batch_size=batch_size, shard=shard)
     if cache:
         assembler.pixels = _pixels(cache, assembler, shard)
-    return _iterate(batches, range(len(batches)), num_threads, num_workers)
+    return _iterate(batches, range(len(batches)), num_threads, num_workers, timeout_s)
 
 
 def _pixels(cache: str | Path | Cache, assembler: Assembler, shard: tuple[int, int]) -> Cache:
@@ -179,18 +206,23 @@ def _rows(batch_size: int, shard: tuple[int, int]) -> range:
     return range(index * share, (index + 1) * share)
 
 
-def _iterate(batches: Any, steps: range, num_threads: int, num_workers: int) -> Stream:
-    if num_threads < 0 or num_workers < 0:
-        raise ValueError(f"num_threads and num_workers must not be negative, got {num_threads} and {num_workers}")
+def _iterate(batches: Batches, steps: range, num_threads: int, num_workers: int, timeout_s: float) -> Stream:
+    if num_threads < 0 or num_workers < 0 or timeout_s < 0:
+        got = f"{num_threads}, {num_workers} and {timeout_s}"
+        raise ValueError(f"num_threads, num_workers and timeout_s must not be negative, got {got}")
     import grain  # 2 s to import, and absent where only the device is measured
 
     # Threads work on whole batches, so that many and one more to take are as far as it pays to run ahead.
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads + 1 if num_threads else 0)
-    dataset = grain.MapDataset.range(steps.start, steps.stop).map(batches).to_iter_dataset(ahead)
+    watched = WatchedBatches(batches, timeout_s)
+    dataset = grain.MapDataset.range(steps.start, steps.stop).map(watched).to_iter_dataset(ahead)
+    workers = None
     if num_workers:
         _parse_flags()
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=1))
-    return iter(dataset)
+        workers = Workers(num_workers)
+        options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=1)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=workers.start)
+    return Stream(iter(dataset), batches, watched, steps, timeout_s, workers)
 
 
 def _parse_flags() -> None:

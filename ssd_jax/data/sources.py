@@ -1,7 +1,8 @@
 """What a source of images is, how to make one, and its ground truth in pixels."""
 
-import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from ssd_jax.data.part import parse_part
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.records import RecordSource
 from ssd_jax.data.shapes.source import ShapesSource
+from ssd_jax.data.statements import AnnotatedImage
 from ssd_jax.errors import InputError
 from ssd_jax.types import Example, ImageGroundTruth
 
@@ -64,7 +66,8 @@ def make_source(
       class_names: the classes in the order of their labels, with or without "background" first;
         (): those stated by the format, or found in the annotations.
       unknown: objects of a class not in ``class_names``: "error" refuses, "drop" leaves them out.
-      negatives: a folder of images without objects, added behind those of the split ("[:80%]" divides them too).
+      negatives: a folder of images without objects, added behind those of the split ("[:80%]" divides them too);
+        none of them may be an image of the split that has objects.
       **options: keyword arguments of the reader, which documents them.
 
     Raises:
@@ -80,9 +83,30 @@ def make_source(
     whole, part = parse_part(split)
     reading = READERS[kind](root, whole, problems=problems, **options)
     if negatives:
-        images = itertools.chain(reading.images, folder.negatives(negatives, problems=problems))
+        images = _with_negatives(reading.images, folder.negatives(negatives, problems=problems), reading.name)
         reading = reading._replace(images=images, name=f"{reading.name} and negatives of {negatives}")
     return RecordSource(reading, problems=problems, class_names=class_names, unknown=unknown, part=part)
+
+
+def _with_negatives(
+    images: Iterable[AnnotatedImage], negatives: Sequence[AnnotatedImage], name: str
+) -> Iterator[AnnotatedImage]:
+    """Yields the images, then the negatives.
+
+    Raises:
+      InputError: a negative is the same file as one of the images with objects.
+    """
+    with_objects: set[str] = set()
+    for image in images:
+        if image.objects and isinstance(image.image, Path):
+            with_objects.add(os.path.realpath(image.image))
+        yield image
+    for negative in negatives:
+        if os.path.realpath(negative.image) in with_objects:
+            raise InputError(
+                f"data negatives: expected images without objects, but {negative.image} has some in {name}"
+            )
+    yield from negatives
 
 
 def ground_truth(source: Sequence[Example]) -> list[ImageGroundTruth]:

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssd_jax import augment, data, parallel, training
+from ssd_jax import augment, data, objective, parallel
 from ssd_jax import recipe as recipes
 from ssd_jax.data.assemble import Assembler, Policy
+from ssd_jax.errors import InputError
 from ssd_jax.types import Batch, Example
 from ssd_jax.visualize import Panel
 
@@ -52,7 +53,7 @@ def augment_batch(batch: Batch, recipe: recipes.Recipe) -> tuple[Any, ...]:
     """Returns (images, boxes, labels, ignored, draws) as the training step makes them of a batch."""
     options = recipes.augment_options(recipe)
     augment_image = functools.partial(augment.augment, output_size=recipe["model"]["image_size"], **options)
-    keys = training.image_keys(recipe["train"]["seed"], batch.epoch, batch.index)
+    keys = objective.image_keys(recipe["train"]["seed"], batch.epoch, batch.index)
     return jax.vmap(augment_image)(keys, batch.canvas, batch.size, batch.boxes, batch.labels, batch.ignored)
 
 
@@ -60,14 +61,14 @@ def make_assembler(source: Sequence[Example], recipe: recipes.Recipe, max_boxes:
     """Returns what lays images and boxes into a batch, by the section ``loader``; it raises for unreadable images."""
     section = recipe["loader"]
     rows = max_boxes or section["max_boxes"] or data.padded_boxes(source)
-    return Assembler(source, section["canvas"], rows, Policy(section["difficult"], section["crowd"]), strict=True)
+    return Assembler(source, section["canvas"], rows, Policy(section["difficult"], section["crowd"]), "stop")
 
 
 def load(assembler: Assembler, index: int, *, epochs: Sequence[int] = (0,)) -> Batch | None:
     """Returns an image as a batch, a row an epoch; None if it cannot be decoded."""
     try:
         one = assembler.assemble([index], [0])
-    except data.ImageError:
+    except InputError:
         return None
     many = Batch(*(np.repeat(values, len(epochs), axis=0) for values in one))
     return many._replace(epoch=np.array(epochs, np.uint32))
