@@ -39,7 +39,7 @@ def write_text(path: str | PathLike[str], text: str) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, busy: str) -> Iterator[None]:
+def exclusive(path: Path, busy: str, *, holder: str = "") -> Iterator[None]:
     """Holds the lock that a file stands for; it is not waited for.
 
     The kernel gives the lock back when the process ends, however it ends, so the file may stay and
@@ -49,6 +49,8 @@ def exclusive(path: Path, busy: str) -> Iterator[None]:
     Args:
       path: the file, created if it is absent.
       busy: what is said if another process holds the lock.
+      holder: what is written into the file for those who are refused, whose ``busy`` it is appended to;
+        "" neither writes nor reads.
 
     Raises:
       InputError: the lock is held, or the file cannot be opened.
@@ -59,18 +61,24 @@ def exclusive(path: Path, busy: str) -> Iterator[None]:
         yield
         return
     try:
-        file = open(path, "ab")  # for writing, which NFS wants of whoever locks alone
+        file = open(path, "a+b")  # for writing, which NFS wants of whoever locks alone
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(busy) from error
+            file.seek(0)
+            raise InputError(busy + (file.read(1000).decode(errors="replace") if holder else "")) from error
         except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP: a file system without locks
             yield
             return
         try:
+            if holder:
+                with contextlib.suppress(OSError):  # on a full disk it is a lock without a name
+                    file.truncate(0)
+                    file.write(holder.encode())
+                    file.flush()
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile would keep it beyond the close

@@ -18,7 +18,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from ssd_jax import files
-with files.exclusive(Path(sys.argv[1]), "busy"):
+with files.exclusive(Path(sys.argv[1]), "busy", holder=" (process 7)"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -123,6 +123,16 @@ def test_a_lock_is_refused_while_another_process_holds_it_and_not_after_its_deat
     holder.wait()
     with files.exclusive(tmp_path / "lock", "busy"):
         pass
+
+
+def test_who_is_refused_reads_who_holds_the_lock(tmp_path, holder):
+    with pytest.raises(InputError, match="^busy with it \\(process 7\\)$"):
+        with files.exclusive(tmp_path / "lock", "busy with it", holder=" (somebody else, at length)"):
+            pytest.fail("two processes hold the lock")
+    holder.kill()
+    holder.wait()
+    with files.exclusive(tmp_path / "lock", "busy", holder=" (me)"):
+        assert (tmp_path / "lock").read_text() == " (me)"
 
 
 def test_a_lock_is_given_back_after_an_error_and_its_file_means_nothing(tmp_path):

@@ -1,0 +1,44 @@
+"""Checkpoints: the only room that imports Orbax.
+
+A run's folder holds ``checkpoints/STEP``: the arrays of the training state and, beside them, a JSON
+document with all that is needed to use them (configuration, class names, versions) and the checksum
+of each array. ``folder`` writes and reads one such folder, ``run`` keeps the list of a run, ``restoring``
+reads from it, ``faults`` turns what Orbax raises and logs into sentences.
+"""
+
+from ssd_jax.checkpoint.faults import DamagedCheckpoint
+from ssd_jax.checkpoint.folder import load_tree, save_tree
+from ssd_jax.checkpoint.restoring import first_readable, restore, restore_meta, restore_variables, set_aside
+from ssd_jax.checkpoint.run import (
+    best,
+    check_space,
+    delete,
+    is_evaluated,
+    latest,
+    open_existing,
+    open_manager,
+    save,
+    steps,
+    wait,
+)
+
+__all__ = [
+    "DamagedCheckpoint",
+    "best",
+    "check_space",
+    "delete",
+    "first_readable",
+    "is_evaluated",
+    "latest",
+    "load_tree",
+    "open_existing",
+    "open_manager",
+    "restore",
+    "restore_meta",
+    "restore_variables",
+    "save",
+    "save_tree",
+    "set_aside",
+    "steps",
+    "wait",
+]
