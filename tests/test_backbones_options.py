@@ -1,5 +1,7 @@
 """Which feature maps the heads read, and which shapes their boxes have."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -103,6 +105,8 @@ def test_stated_shapes():
         (dict(shapes=(((6, 6),),) * 3, min_sizes=(), max_sizes=(), aspect_ratios=()), "shapes: expected 4 values"),
         (dict(shapes=((),) * 4, min_sizes=(), max_sizes=(), aspect_ratios=()), "shapes: expected .*of conv4_3_norm"),
         (dict(shapes=(((6, 0),),) * 4, min_sizes=(), max_sizes=(), aspect_ratios=()), r"shapes: .*\(\(6, 0\),\)"),
+        (dict(shapes=(((6, math.inf),),) * 4, min_sizes=(), max_sizes=(), aspect_ratios=()), "shapes: .*inf"),
+        (dict(shapes=(((math.nan, 6),),) * 4, min_sizes=(), max_sizes=(), aspect_ratios=()), "shapes: .*nan"),
     ],
 )
 def test_misuse_is_refused(changes, message):

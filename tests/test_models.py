@@ -1,5 +1,7 @@
 """The networks: counts of the published models, geometry, names, initial values, and what is refused."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,7 +117,19 @@ def _listed(value):
         (dict(backbone="vgg19"), r"backbone: expected one of .*'vgg16'.*got 'vgg19'"),
         (dict(dtype="float16"), "dtype: expected .*got 'float16'"),
         (dict(num_classes=1), "num_classes: expected at least 2.*got 1"),
-        (dict(mean=(123.0,)), "mean: expected 3 values"),
+        (dict(mean=(123.0,)), "mean: expected 3 finite values"),
+        (dict(mean=(0, math.nan, 0)), "mean: expected 3 finite values"),
+        (dict(std=(1, 1, 0)), r"std: expected 3 positive values, of red, green and blue, got \(1, 1, 0\)"),
+        (dict(width_multiplier=math.inf), "width_multiplier: expected a positive factor, got inf"),
+        (dict(extras=((0, 64, 3, 2, 1),) * 2), "extras: expected whole numbers, positive but for the padding"),
+        (dict(extras=((64, 64, 3, 2, -1),) * 2), "extras: expected whole numbers"),
+        (dict(extras=((64, 64, 3, 1.5, 1),) * 2), "extras: expected whole numbers"),
+        (dict(min_sizes=(0, 12, 24, 36)), r"min_sizes: expected pixels, at least 1, got 0 in \(0, 12, 24, 36\)"),
+        (dict(max_sizes=(12, 24, 36, math.inf)), "max_sizes: expected pixels, at least 1, got inf"),
+        (dict(max_sizes=(12, 24, 36, math.nan)), "max_sizes: expected pixels, at least 1, got nan"),
+        (dict(aspect_ratios=((2,), (2,), (0,), (2,))), r"aspect_ratios: expected positive ratios, got \(0,\)"),
+        (dict(steps=(8, 16, 32, 0)), r"steps: expected a positive number of pixels.*got \(0, 0\)"),
+        (dict(steps=(8, 16, 32, (64, math.inf))), r"steps: expected a positive number of pixels.*got \(64, inf\)"),
     ],
 )
 def test_misuse_is_refused(changes, message):
@@ -157,7 +171,11 @@ def test_initial_values():
 
 @pytest.mark.parametrize(
     ("channels", "multiplier", "expected"),
-    [(512, 1.0, 512), (12, 1.0, 12), (512, 0.25, 128), (64, 0.05, 8), (64, 0.3, 16), (64, 0.5, 32), (64, 1.5, 96)],
+    [
+        *[(512, 1.0, 512), (12, 1.0, 12), (512, 0.25, 128), (64, 0.05, 8), (64, 0.5, 32), (64, 1.5, 96)],
+        # 11.2, 18 and 19.2 would lose more than a tenth; 33.6 does not. As torchvision's mobilenet_v2(width_mult=...).
+        *[(32, 0.35, 16), (24, 0.75, 24), (64, 0.3, 24), (24, 1.4, 32)],
+    ],
 )
 def test_scale_channels(channels, multiplier, expected):
     assert layers.scale_channels(channels, multiplier) == expected

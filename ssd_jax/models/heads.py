@@ -3,7 +3,8 @@
 ``ssdlite`` has the lighter versions of both.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -30,15 +31,13 @@ class Extras(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:  # [B, H, W, C] -> one map a stage
+        conv = functools.partial(layers.conv_relu, options=self.options, train=train, kernel_init=layers.CAFFE_XAVIER)
         maps = []
-        for index, (bottleneck, channels, kernel, stride, padding) in enumerate(self.stages):
-            name = self.name_of(index)
-            check_stage(x, index, kernel, padding)
-            shared = {"options": self.options, "train": train, "kernel_init": layers.CAFFE_XAVIER}
-            bottleneck, channels = (layers.scale_channels(c, self.width_multiplier) for c in (bottleneck, channels))
-            x = layers.conv_relu(x, f"{name}_1", bottleneck, 1, **shared)
-            x = layers.conv_relu(x, f"{name}_2", channels, kernel, stride=stride, padding=padding, **shared)
-            maps.append(x)
+        for index, stage in enumerate(self.stages):
+            check_stage(x, index, stage)
+            stage = scale_stage(stage, self.width_multiplier)
+            block = functools.partial(_extra_stage, conv=conv, name=self.name_of(index), stage=stage)
+            maps.append(x := layers.remat(block, x, module=self, options=self.options))
         return tuple(maps)
 
 
@@ -59,7 +58,7 @@ class Heads(nn.Module):
         return join(parts)
 
     def _head(self, x: jax.Array, name: str, boxes: int, values: int) -> jax.Array:  # -> [B, h * w * boxes, values]
-        conv = nn.Conv(
+        conv = layers.Conv(
             boxes * values,
             (3, 3),
             padding=1,
@@ -70,8 +69,21 @@ class Heads(nn.Module):
         return flatten(conv(x), boxes)
 
 
-def check_stage(x: jax.Array, index: int, kernel: int, padding: int) -> None:
+def scale_stage(stage: Stage, width_multiplier: float) -> Stage:
+    """Returns the stage with its channels scaled."""
+    bottleneck, channels = (layers.scale_channels(c, width_multiplier) for c in stage[:2])
+    return (bottleneck, channels, *stage[2:])
+
+
+def _extra_stage(x: jax.Array, conv: Callable[..., jax.Array], name: str, stage: Stage) -> jax.Array:
+    bottleneck, channels, kernel, stride, padding = stage
+    x = conv(x, f"{name}_1", bottleneck, 1)
+    return conv(x, f"{name}_2", channels, kernel, stride=stride, padding=padding)
+
+
+def check_stage(x: jax.Array, index: int, stage: Stage) -> None:
     """Raises ValueError if the map [B, H, W, C] is too small for the extra stage ``index``."""
+    _, _, kernel, _, padding = stage
     height, width = x.shape[1:3]
     if min(height, width) + 2 * padding < kernel:
         raise ValueError(

@@ -47,17 +47,32 @@ class MobileNetV2(nn.Module):
         maps = {}
         blocks = ((t, c, s if k == 0 else 1) for t, c, depth, s in STAGES for k in range(depth))
         for number, (expansion, channels, stride) in enumerate(blocks, start=1):
-            name, before = f"block{number}", x
-            if expansion > 1:
-                maps[f"{name}_expand"] = x = nn.relu6(conv(x, f"{name}_expand", expansion * x.shape[-1], 1))
-            if self.sources[-1] in maps:
+            name = f"block{number}"
+            if self.sources[-1] == f"{name}_expand":
+                maps[f"{name}_expand"] = _expand(x, conv, name, expansion)
                 break
-            x = depthwise_project(x, conv, (f"{name}_depthwise", f"{name}_project"), scale(channels), stride=stride)
-            # By channels, as in the original: a narrow network may have a shortcut where the full one has none.
-            x = x + before if stride == 1 and x.shape[-1] == before.shape[-1] else x
+            block = functools.partial(
+                inverted_residual, conv=conv, name=name, expansion=expansion, channels=scale(channels), stride=stride
+            )
+            maps[f"{name}_expand"], x = layers.remat(block, x, module=self, options=self.options)
         else:
             maps["conv_last"] = nn.relu6(conv(x, "conv_last", scale(LAST_CHANNELS), 1))
         return tuple(maps[name] for name in self.sources)
+
+
+def inverted_residual(
+    x: jax.Array, conv: Convolution, name: str, *, expansion: int, channels: int, stride: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the expanded input of a block and its output."""
+    expanded = _expand(x, conv, name, expansion)
+    names = (f"{name}_depthwise", f"{name}_project")
+    projected = depthwise_project(expanded, conv, names, channels, stride=stride)
+    # By channels, as in the original: a narrow network may have a shortcut where the full one has none.
+    return expanded, projected + x if stride == 1 and channels == x.shape[-1] else projected
+
+
+def _expand(x: jax.Array, conv: Convolution, name: str, expansion: int) -> jax.Array:
+    return nn.relu6(conv(x, f"{name}_expand", expansion * x.shape[-1], 1)) if expansion > 1 else x
 
 
 def depthwise_project(

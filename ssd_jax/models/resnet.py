@@ -26,7 +26,7 @@ BOTTLENECK_EXPANSION = 4  # a bottleneck's output has so many times its channels
 
 # x, name, channels, kernel, **geometry -> convolution and batch normalization, no activation
 Convolution = Callable[..., jax.Array]
-Block = Callable[[jax.Array, Convolution, str, int, int], jax.Array]  # x, conv, name, channels, stride
+Block = Callable[..., jax.Array]  # x, conv, name, channels, stride
 
 
 class ResNet34(nn.Module):
@@ -40,8 +40,7 @@ class ResNet34(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:  # [B, H, W, 3] -> ([B, h, w, 256],)
-        conv = _convolution(self.options, train)
-        return (_stages(x, conv, basic_block, depths=(3, 4, 6), width_multiplier=self.width_multiplier),)
+        return (_stages(x, self, basic_block, depths=(3, 4, 6), train=train),)
 
 
 class ResNet50(nn.Module):
@@ -55,8 +54,7 @@ class ResNet50(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:  # [B, H, W, 3] -> ([B, h, w, 1024],)
-        conv = _convolution(self.options, train)
-        return (_stages(x, conv, bottleneck, depths=(3, 4, 6), width_multiplier=self.width_multiplier),)
+        return (_stages(x, self, bottleneck, depths=(3, 4, 6), train=train),)
 
 
 def basic_block(x: jax.Array, conv: Convolution, name: str, channels: int, stride: int) -> jax.Array:
@@ -84,15 +82,22 @@ def _shortcut(x: jax.Array, conv: Convolution, name: str, channels: int, stride:
 
 
 def _stages(
-    x: jax.Array, conv: Convolution, block: Block, *, depths: tuple[int, int, int], width_multiplier: float
+    x: jax.Array, module: ResNet34 | ResNet50, block: Block, *, depths: tuple[int, int, int], train: bool
 ) -> jax.Array:
     """Applies the stem and layer1 to layer3 of these numbers of blocks."""
-    x = nn.relu(conv(x, "conv1", layers.scale_channels(STEM_CHANNELS, width_multiplier), 7, stride=2, padding=3))
-    x = layers.max_pool(x, 3, 2, padding=1, round_up=False)
+    conv = _convolution(module.options, train)
+    scale = functools.partial(layers.scale_channels, width_multiplier=module.width_multiplier)
+    remat = functools.partial(layers.remat, module=module, options=module.options)
+
+    def stem(x: jax.Array) -> jax.Array:
+        x = nn.relu(conv(x, "conv1", scale(STEM_CHANNELS), 7, stride=2, padding=3))
+        return layers.max_pool(x, 3, 2, padding=1, round_up=False)
+
+    x = remat(stem, x)
     for stage, (depth, channels, stride) in enumerate(zip(depths, STAGE_CHANNELS, STRIDES, strict=True), start=1):
-        channels = layers.scale_channels(channels, width_multiplier)
         for index in range(depth):
-            x = block(x, conv, f"layer{stage}_{index}", channels, stride if index == 0 else 1)
+            options = {"channels": scale(channels), "stride": stride if index == 0 else 1}
+            x = remat(functools.partial(block, conv=conv, name=f"layer{stage}_{index}", **options), x)
     return x
 
 

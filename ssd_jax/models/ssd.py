@@ -16,6 +16,7 @@ has it whatever ``options.batch_norm`` says. Everything else, the heads, the pri
 summary, follows from what the backbone returns.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -99,6 +100,7 @@ def build(
     width_multiplier: float = 1.0,
     batch_norm: bool = False,
     dtype: str = "float32",
+    remat: bool = False,
     extras: Sequence[Sequence[int]] = SSD300_EXTRAS,
     extra_blocks: str = "conv",
     sources: Sequence[str] = (),
@@ -125,6 +127,8 @@ def build(
         backbones. The other backbones, inverted residuals and separable heads have it either way.
       dtype: in which the convolutions compute, "float32" or "bfloat16". Parameters, norms and
         outputs are float32 either way.
+      remat: whether ``apply_train`` keeps only the inputs of the blocks of backbone and extras for its
+        gradient and computes the rest a second time. Values and names of parameters are the same.
       extras: (bottleneck channels, output channels, kernel, stride, padding) of each extra stage.
       extra_blocks: what an extra stage is made of, one of ``EXTRA_BLOCKS``.
       sources: names of the feature maps that the heads read, fine to coarse: of the backbone's
@@ -142,7 +146,7 @@ def build(
 
     Raises:
       ValueError: for an unknown name, a number of sizes, ratios, shapes or steps that is not the
-        number of sources, or an extra stage that no feature map is left for.
+        number of sources, a number out of range, or an extra stage that no feature map is left for.
     """
     _check_choice("backbone", backbone, BACKBONES)
     _check_choice("extra_blocks", extra_blocks, EXTRA_BLOCKS)
@@ -151,7 +155,7 @@ def build(
         raise ValueError(f"dtype: expected 'float32' or 'bfloat16', got {dtype!r}")
     if len(image_size) != 2 or min(image_size) < 1:
         raise ValueError(f"image_size: expected (height, width) in pixels, got {image_size}")
-    if not width_multiplier > 0:
+    if not 0 < width_multiplier < math.inf:
         raise ValueError(f"width_multiplier: expected a positive factor, got {width_multiplier}")
     if num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, background and one class, got {num_classes}")
@@ -159,14 +163,14 @@ def build(
     rule = priors.caffe_shapes if truncate_sizes else priors.box_shapes
     sizes = {"min_sizes": min_sizes, "max_sizes": max_sizes, "aspect_ratios": aspect_ratios}
     boxes = tilings.stated_shapes(names, shapes, **sizes) if shapes else tilings.ruled_shapes(rule, names, **sizes)
-    options = layers.LayerOptions(batch_norm, axis_name, jnp.dtype(dtype))
+    options = layers.LayerOptions(batch_norm, axis_name, jnp.dtype(dtype), remat)
     module = SSD(
         backbone=BACKBONES[backbone](sources=from_backbone, width_multiplier=width_multiplier, options=options),
         extras=EXTRA_BLOCKS[extra_blocks](stages, width_multiplier, options),
         heads=HEADS[heads](names, tuple(map(len, boxes)), num_classes, options),
         sources=names,
-        mean=_channels("mean", mean),
-        std=_channels("std", std),
+        mean=_channels("mean", mean, above=-math.inf),
+        std=_channels("std", std, above=0),
     )
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
 
@@ -221,10 +225,13 @@ def _stage(stage: Sequence[int]) -> Stage:
             f"extras: expected (bottleneck channels, output channels, kernel, stride, padding), got {stage}"
         )
     bottleneck, channels, kernel, stride, padding = stage
+    if not all(isinstance(number, int) for number in stage) or min(stage[:4]) < 1 or padding < 0:
+        raise ValueError(f"extras: expected whole numbers, positive but for the padding, got {stage}")
     return bottleneck, channels, kernel, stride, padding
 
 
-def _channels(argument: str, values: Sequence[float]) -> tuple[float, ...]:
-    if len(values) != 3:
-        raise ValueError(f"{argument}: expected 3 values, of red, green and blue, got {values}")
+def _channels(argument: str, values: Sequence[float], *, above: float) -> tuple[float, ...]:
+    if len(values) != 3 or not all(above < value < math.inf for value in values):
+        kind = "positive" if above == 0 else "finite"
+        raise ValueError(f"{argument}: expected 3 {kind} values, of red, green and blue, got {values}")
     return tuple(float(v) for v in values)

@@ -5,13 +5,14 @@ conv6_1 widens or narrows, conv6_depthwise works on each channel by itself, conv
 head, <map>_mbox_loc_depthwise comes before <map>_mbox_loc. Batch normalizations end in _bn.
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 
 from ssd_jax.models import layers, mobilenet
-from ssd_jax.models.heads import Extras, Stage, check_stage, flatten, join
+from ssd_jax.models.heads import Extras, Stage, check_stage, flatten, join, scale_stage
 from ssd_jax.types import Predictions
 
 
@@ -26,22 +27,28 @@ class InvertedResiduals(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:  # [B, H, W, C] -> one map a stage
         conv = mobilenet.convolution(self.options, train, layers.CAFFE_XAVIER)
         maps = []
-        for index, (hidden, channels, kernel, stride, padding) in enumerate(self.stages):
-            name, before = Extras.name_of(index), x
-            check_stage(x, index, kernel, padding)
-            hidden, channels = (layers.scale_channels(c, self.width_multiplier) for c in (hidden, channels))
-            x = nn.relu6(conv(x, f"{name}_1", hidden, 1))
-            names, geometry = (f"{name}_depthwise", f"{name}_2"), {"kernel": kernel, "stride": stride}
-            x = mobilenet.depthwise_project(x, conv, names, channels, padding=padding, **geometry)
-            x = x + before if stride == 1 and x.shape == before.shape else x
-            maps.append(x)
+        for index, stage in enumerate(self.stages):
+            check_stage(x, index, stage)
+            stage = scale_stage(stage, self.width_multiplier)
+            block = functools.partial(_inverted_residual, conv=conv, name=Extras.name_of(index), stage=stage)
+            maps.append(x := layers.remat(block, x, module=self, options=self.options))
         return tuple(maps)
+
+
+def _inverted_residual(x: jax.Array, conv: mobilenet.Convolution, name: str, stage: Stage) -> jax.Array:
+    hidden, channels, kernel, stride, padding = stage
+    names, geometry = (f"{name}_depthwise", f"{name}_2"), {"kernel": kernel, "stride": stride, "padding": padding}
+    expanded = nn.relu6(conv(x, f"{name}_1", hidden, 1))
+    projected = mobilenet.depthwise_project(expanded, conv, names, channels, **geometry)
+    return projected + x if stride == 1 and projected.shape == x.shape else projected
 
 
 class SeparableHeads(nn.Module):
     """A depthwise 3x3 and a 1x1 convolution for the offsets and for the logits of each feature map.
 
     On a map of a single cell only the middle of a 3x3 kernel meets the image; there the 1x1 stands alone.
+    Hence the parameters depend on the size of the image: at 300x300 the last map is a single cell, and a
+    network trained so lacks the depthwise layers that a larger image needs there.
     """
 
     names: tuple[str, ...]  # of the feature maps
@@ -56,9 +63,9 @@ class SeparableHeads(nn.Module):
             if x.shape[1:3] != (1, 1):
                 before, groups = f"{name}_depthwise", x.shape[-1]
                 # The bias, to which batch normalization makes no difference, is there because the original has it.
-                x = nn.Conv(groups, (3, 3), padding=1, feature_group_count=groups, name=before, **shared)(x)
+                x = layers.Conv(groups, (3, 3), padding=1, feature_group_count=groups, name=before, **shared)(x)
                 x = nn.relu6(layers.batch_norm(x, before, options=self.options, train=train))
-            return flatten(nn.Conv(boxes * values, (1, 1), name=name, **shared)(x), boxes)
+            return flatten(layers.Conv(boxes * values, (1, 1), name=name, **shared)(x), boxes)
 
         parts = [
             (head(x, f"{name}_mbox_loc", count, 4), head(x, f"{name}_mbox_conf", count, self.num_classes))

@@ -1,5 +1,6 @@
 """From the sizes, ratios and steps of a recipe and the grids of a network to the levels of its default boxes."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,13 +33,18 @@ def ruled_shapes(
     """Returns the shapes of a cell of each feature map by ``priors.caffe_shapes`` or ``priors.box_shapes``.
 
     Raises:
-      ValueError: if one of the arguments does not have a value for each feature map, or a map has
-        max sizes, but not as many as min sizes.
+      ValueError: if one of the arguments does not have a value for each feature map, a map has max
+        sizes, but not as many as min sizes, or a box would have no area.
     """
     low = per_map("min_sizes", min_sizes, names)
     high = per_map("max_sizes", max_sizes, names)
     ratios = per_map("aspect_ratios", aspect_ratios, names)
-    return tuple(rule(_several(a), _several(b), r) for a, b, r in zip(low, high, ratios, strict=True))
+    for argument, values, least in (("min_sizes", low, 1), ("max_sizes", high, 1), ("aspect_ratios", ratios, 1e-3)):
+        for value in values:
+            if not all(least <= number < math.inf for number in _several(value)):
+                unit = "pixels, at least 1" if least == 1 else "positive ratios"
+                raise ValueError(f"{argument}: expected {unit}, got {value} in {tuple(values)}")
+    return tuple(rule(_several(a), _several(b), _several(r)) for a, b, r in zip(low, high, ratios, strict=True))
 
 
 def stated_shapes(
@@ -52,14 +58,14 @@ def stated_shapes(
       **ruled: arguments of the rule, which have to be empty.
 
     Raises:
-      ValueError: if sizes are stated twice, or there are no shapes for a feature map.
+      ValueError: if sizes are stated twice, there are no shapes for a feature map, or one has no area.
     """
     for argument, value in ruled.items():
         if len(value):
             raise ValueError(f"{argument}: expected () beside shapes, which state all sizes, got {value}")
     per_map("shapes", shapes, names)
     for name, boxes in zip(names, shapes, strict=True):
-        if not boxes or any(len(box) != 2 or min(box) <= 0 for box in boxes):
+        if not boxes or any(len(box) != 2 or not all(0 < side < math.inf for side in box) for box in boxes):
             raise ValueError(f"shapes: expected (width, height) in pixels of each box of {name}, got {boxes}")
     return tuple(tuple((float(width), float(height)) for width, height in boxes) for boxes in shapes)
 
@@ -73,12 +79,16 @@ def levels(
     """Joins the grids of the feature maps with the steps (none: image size / grid) and box shapes.
 
     Raises:
-      ValueError: if the steps lead out of the image.
+      ValueError: if steps are not positive or lead out of the image.
     """
     if not steps:
         steps = [(image_size[0] / rows, image_size[1] / columns) for rows, columns in grids]
     pairs = [step if isinstance(step, Sequence) else (step, step) for step in steps]
     for grid, pair in zip(grids, pairs, strict=True):
+        if len(pair) != 2 or not all(0 < step < math.inf for step in pair):
+            raise ValueError(
+                f"steps: expected a positive number of pixels, or (y, x), for each feature map, got {pair}"
+            )
         for cells, step, side in zip(grid, pair, image_size, strict=True):
             if (cells - 0.5) * step > side + step / 2:  # the original's own reach that far, not farther
                 raise ValueError(

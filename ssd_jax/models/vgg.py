@@ -35,16 +35,21 @@ class Vgg16(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:  # [B, H, W, 3] -> maps of the sources
         conv = _convolution(self.options, self.width_multiplier, train)
-        x = _stages(x, conv, (1, 2, 3, 4))
+        remat = functools.partial(layers.remat, module=self, options=self.options)
+
+        def atrous(x: jax.Array) -> jax.Array:
+            # pool5 keeps the resolution, so fc6's taps, next to each other in the classifier, spread by 6.
+            x = layers.max_pool(x, 3, 1, padding=1)
+            x = conv(x, "fc6", FC_CHANNELS, 3, padding=6, dilation=6)
+            return conv(x, "fc7", FC_CHANNELS, 1)
+
+        for stage in (1, 2, 3, 4):
+            x = remat(functools.partial(_stage, conv=conv, stage=stage), x)
         maps = {}
         if "conv4_3_norm" in self.sources:
             maps["conv4_3_norm"] = _normalize(x)
         if "fc7" in self.sources:
-            x = _stages(layers.max_pool(x, 2, 2), conv, (5,))
-            # pool5 keeps the resolution, so fc6's taps, next to each other in the classifier, spread by 6.
-            x = layers.max_pool(x, 3, 1, padding=1)
-            x = conv(x, "fc6", FC_CHANNELS, 3, padding=6, dilation=6)
-            maps["fc7"] = conv(x, "fc7", FC_CHANNELS, 1)
+            maps["fc7"] = remat(atrous, remat(functools.partial(_stage, conv=conv, stage=5), x))
         return tuple(maps[name] for name in self.sources)
 
 
@@ -64,16 +69,21 @@ class Vgg16Full(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:  # [B, H, W, 3] -> maps of the sources
         conv = _convolution(self.options, self.width_multiplier, train)
-        x = _stages(x, conv, (1, 2, 3, 4))
+        remat = functools.partial(layers.remat, module=self, options=self.options)
+
+        def classifier(x: jax.Array) -> jax.Array:
+            x = conv(layers.max_pool(x, 2, 2), "fc6", FULL_FC_CHANNELS, 7, padding=3)
+            return conv(x, "fc7", FULL_FC_CHANNELS, 1)
+
+        for stage in (1, 2, 3, 4):
+            x = remat(functools.partial(_stage, conv=conv, stage=stage), x)
         maps = {}
         if "conv4_3_norm" in self.sources:
             maps["conv4_3_norm"] = _normalize(x)
         if "conv5_3" in self.sources or "fc7" in self.sources:
-            maps["conv5_3"] = x = _stages(layers.max_pool(x, 2, 2), conv, (5,))
+            maps["conv5_3"] = x = remat(functools.partial(_stage, conv=conv, stage=5), x)
         if "fc7" in self.sources:
-            x = layers.max_pool(x, 2, 2)
-            x = conv(x, "fc6", FULL_FC_CHANNELS, 7, padding=3)
-            maps["fc7"] = conv(x, "fc7", FULL_FC_CHANNELS, 1)
+            maps["fc7"] = remat(classifier, x)
         return tuple(maps[name] for name in self.sources)
 
 
@@ -87,13 +97,12 @@ def _convolution(options: layers.LayerOptions, width_multiplier: float, train: b
     return scaled
 
 
-def _stages(x: jax.Array, conv: Convolution, numbers: tuple[int, ...]) -> jax.Array:
-    """Applies the stages of these numbers, counted from 1, with pools between them."""
-    for stage in numbers:
-        x = layers.max_pool(x, 2, 2) if stage > numbers[0] else x
-        channels, depth = STAGES[stage - 1]
-        for index in range(1, depth + 1):
-            x = conv(x, f"conv{stage}_{index}", channels, 3, padding=1)
+def _stage(x: jax.Array, conv: Convolution, stage: int) -> jax.Array:
+    """Applies a stage, counted from 1, and before it the pool that ends the stage before."""
+    x = layers.max_pool(x, 2, 2) if stage > 1 else x
+    channels, depth = STAGES[stage - 1]
+    for index in range(1, depth + 1):
+        x = conv(x, f"conv{stage}_{index}", channels, 3, padding=1)
     return x
 
 
