@@ -1,15 +1,24 @@
 """Detection over a whole source: the loop that evaluation runs on."""
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
-from ssd_jax import augment, parallel
+from ssd_jax import augment, losses, parallel
 from ssd_jax.models import Model
-from ssd_jax.types import Batch, Detections, ImageDetections
+from ssd_jax.types import Batch, Detections, ImageDetections, LossParts, Predictions, Targets
+
+T = TypeVar("T")
+
+
+class Evaluated(NamedTuple):
+    """What the evaluation step tells of each image of a batch."""
+
+    detections: Detections  # [B, K, ...]
+    losses: LossParts  # [B], not normalized; zeros where there is no image
 
 
 def make_detect_step(
@@ -23,17 +32,49 @@ def make_detect_step(
       output_size: (height, width) of the network's input.
       interpolation: of the resize; the original tests with "linear".
     """
-    resize = functools.partial(augment.resize, output_size=output_size, interpolation=interpolation)
+    predict = _make_predict(model, output_size, interpolation)
 
     def step(variables: Any, batch: Batch) -> Detections:
-        images = jax.vmap(resize)(batch.canvas, batch.size)
-        return jax.vmap(detect)(*model.apply(variables, images))
+        return jax.vmap(detect)(*predict(variables, batch))
 
     return step
 
 
+def make_evaluation_step(
+    model: Model,
+    detect: Callable,
+    targets: Callable[..., Targets],
+    *,
+    output_size: tuple[int, int],
+    interpolation: str = "linear",
+    **loss_options: Any,
+) -> Callable[[Any, Batch], Evaluated]:
+    """Makes step(variables, batch) -> Evaluated: what is detected, and the loss of the same predictions.
+
+    Args:
+      model, detect, output_size, interpolation: as in :func:`make_detect_step`.
+      targets: of ``objective.make_target_fn``.
+      **loss_options: of ``losses.multibox_loss``.
+    """
+    predict = _make_predict(model, output_size, interpolation)
+
+    def step(variables: Any, batch: Batch) -> Evaluated:
+        predictions = predict(variables, batch)
+        wanted = jax.vmap(targets)(batch.boxes, batch.labels, batch.ignored, batch.valid)
+        return Evaluated(jax.vmap(detect)(*predictions), losses.multibox_loss(predictions, wanted, **loss_options))
+
+    return step
+
+
+def _make_predict(
+    model: Model, output_size: tuple[int, int], interpolation: str
+) -> Callable[[Any, Batch], Predictions]:
+    resize = functools.partial(augment.resize, output_size=output_size, interpolation=interpolation)
+    return lambda variables, batch: model.apply(variables, jax.vmap(resize)(batch.canvas, batch.size))
+
+
 def compile_detect_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """Maps a detection step over the devices of the mesh."""
+    """Maps a step of this module over the devices of the mesh."""
     return parallel.data_parallel(step, mesh, in_specs=(parallel.REPLICATED, parallel.SPLIT), out_specs=parallel.SPLIT)
 
 
@@ -51,25 +92,57 @@ def to_pixels(detections: Detections, size: tuple[int, int], image_id: str) -> I
     return ImageDetections(image_id, boxes, np.asarray(detections.scores)[found], np.asarray(detections.labels)[found])
 
 
-def detect_source(
-    detect_step: Callable, variables: Any, batches: Iterable[tuple[Batch, np.ndarray]], source: Any, mesh: Any
-) -> list[ImageDetections]:
-    """Detects the objects of every image of a source.
+def evaluate_source(
+    step: Callable,
+    variables: Any,
+    batches: Iterable[tuple[Batch, np.ndarray]],
+    source: Any,
+    mesh: jax.sharding.Mesh,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[list[ImageDetections], LossParts] | None:
+    """Detects the objects of every image of a source, and computes the loss of each.
+
+    The devices of all processes share the work; every process gets the whole result.
 
     Args:
-      detect_step: of :func:`compile_detect_step`.
+      step: of :func:`make_evaluation_step`, compiled by :func:`compile_detect_step`.
       variables: of the model.
-      batches: of ``data.make_eval_loader``: pairs of a batch and which of its rows are real.
+      batches: of ``data.make_eval_loader``: pairs of this process's rows of a batch and which of them
+        are images.
       source: tells the original size and the id of each image.
       mesh: of ``parallel.data_mesh``.
+      should_stop: asked once a batch; every process has to get the same answer.
 
     Returns:
-      One entry an image, in the order of the source.
+      Detections and losses [N], in the order of the source, or None if stopped before the end.
     """
-    results = []
-    for batch, valid in batches:
-        found = jax.device_get(detect_step(variables, parallel.split(batch, mesh)))
+    detections: list[ImageDetections | None] = [None] * len(source)
+    parts = LossParts._make(np.zeros(len(source), dtype) for dtype in ("float32", "float32", "int32", "int32"))
+
+    def dispatched() -> Iterator[tuple[Evaluated, jax.Array, jax.Array]]:
+        for batch, valid in batches:
+            local, valid = parallel.split((batch, valid), mesh)
+            yield step(variables, local), local.index, valid
+
+    for results in _one_late(dispatched()):
+        if should_stop():
+            return None
+        # Rows come in the order of the mesh, which need not be that of the processes: their index tells.
+        evaluated, index, valid = parallel.gather(results, mesh)
         for row in np.flatnonzero(valid):
-            example = source[int(batch.index[row])]
-            results.append(to_pixels(jax.tree.map(lambda array, row=row: array[row], found), example.size, example.id))
-    return results
+            place, found = int(index[row]), jax.tree.map(lambda array, row=row: array[row], evaluated)
+            example = source[place]
+            detections[place] = to_pixels(found.detections, example.size, example.id)
+            for total, part in zip(parts, found.losses, strict=True):
+                total[place] = part
+    return [found for found in detections if found is not None], parts
+
+
+def _one_late(items: Iterator[T]) -> Iterator[T]:
+    """Yields each item when the next one has been made: the device works on it while the host reads this one."""
+    pending: list[T] = []
+    for item in items:
+        yield from pending
+        pending = [item]
+    yield from pending

@@ -1,9 +1,11 @@
 """Where functions are compiled and mapped over devices: the only place in the library that does."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -58,3 +60,46 @@ def split(batch: Any, mesh: Mesh) -> Any:
             raise ValueError(f"batch: expected a multiple of {local} devices, got {np.shape(array)[0]} examples")
     sharding = NamedSharding(mesh, SPLIT)
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)
+
+
+def gather(tree: Any, mesh: Mesh) -> Any:
+    """Fetches arrays that :func:`split` or a mapped function left split over the mesh.
+
+    Args:
+      tree: arrays on the mesh; every process calls this with its part of the same ones.
+      mesh: of :func:`data_mesh`.
+
+    Returns:
+      The whole arrays, NumPy, on every process.
+    """
+    if mesh.is_multi_process:
+        tree = _replicator(mesh)(tree)
+    return jax.device_get(tree)
+
+
+@functools.cache  # one compilation for each shape, not for each call
+def _replicator(mesh: Mesh) -> Callable:
+    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, REPLICATED))
+
+
+def start_maximum(number: int, mesh: Mesh) -> jax.Array:
+    """Starts to compute the largest of the numbers that the processes give, in a program of its own.
+
+    Nobody waits: on the devices it comes after what was dispatched before, and ``int()`` of the result
+    waits for that.
+
+    Args:
+      number: int32; every process calls this at the same place of its program.
+      mesh: of :func:`data_mesh`.
+
+    Returns:
+      [] int32, the same on every process.
+    """
+    sharding = NamedSharding(mesh, SPLIT)
+    local = np.full(mesh.local_mesh.size, number, np.int32)
+    return _maximum(mesh)(jax.make_array_from_process_local_data(sharding, local))
+
+
+@functools.cache
+def _maximum(mesh: Mesh) -> Callable:
+    return jax.jit(jnp.max, out_shardings=NamedSharding(mesh, REPLICATED))

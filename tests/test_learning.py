@@ -44,9 +44,9 @@ def test_a_rectangular_network_trains_and_detects():
     )
     evaluate, state, losses = train(options, 20)
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
-    _, _, detections, truth = evaluate(training.evaluated_variables(state))
-    assert [entry.id for entry in detections] == [entry.id for entry in truth]
-    boxes = np.concatenate([entry.boxes for entry in detections])
+    found = evaluate(training.evaluated_variables(state))
+    assert [entry.id for entry in found.detections] == [entry.id for entry in found.truth]
+    boxes = np.concatenate([entry.boxes for entry in found.detections])
     assert len(boxes) > 0 and (boxes >= 0).all() and boxes[:, 0::2].max() <= 320 and boxes[:, 1::2].max() <= 192
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssd_jax.commands import checks, describe, scoring
-from ssd_jax.types import ImageDetections, ImageGroundTruth
+from ssd_jax.types import ImageDetections, ImageGroundTruth, LossParts
 
 BOXES = np.array([[10.0, 10, 50, 50], [60, 60, 90, 90]])
 
@@ -39,3 +39,21 @@ def test_the_first_figure_is_the_one_that_checkpoints_are_compared_by(metric, ex
     figures = scoring.METRICS[metric](evaluation(20))
     assert list(figures) == list(expected)
     assert list(figures.values()) == pytest.approx(list(expected.values()), abs=1e-9)
+
+
+def test_the_validation_losses_are_sums_over_all_images_divided_by_all_matches():
+    parts = LossParts(np.float32([6, 0, 3]), np.float32([4, 0, 11]), np.int32([2, 0, 1]), np.int32([6, 0, 3]))
+    losses = scoring.validation_losses(parts, location_weight=2.0)
+    # 9 and 15 over three matches; 5 + 2 x 3.
+    assert losses == {"validation_loss": 11.0, "validation_location_loss": 3.0, "validation_confidence_loss": 5.0}
+    nothing = LossParts._make(np.zeros_like(part) for part in parts)
+    assert set(scoring.validation_losses(nothing, location_weight=1.0).values()) == {0.0}
+
+
+def test_the_figures_of_training_end_with_the_validation_losses():
+    found = evaluation(0)._replace(losses={"validation_loss": 2.5})
+    assert list(scoring.figures(found, "area").items()) == [
+        ("map_area", pytest.approx(1)),
+        ("map_11point", pytest.approx(1)),
+        ("validation_loss", 2.5),
+    ]

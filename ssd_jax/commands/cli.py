@@ -1,7 +1,8 @@
 """The frame that all commands share: options, one-sentence errors, exit statuses.
 
 Exit status 0: done; 2: something the user gave cannot be used, said in one line on stderr without
-a traceback; 130: interrupted. Any other failure is a bug and keeps its traceback.
+a traceback; 130: interrupted (Ctrl-C); 143: stopped by SIGTERM; 134: JAX gave up because another process of
+the run has died. Any other failure is a bug and keeps its traceback.
 """
 
 import functools

@@ -1,16 +1,18 @@
 """From trained variables to figures: detecting over a source, and the metrics of what is found."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from ssd_jax import data, inference
+from ssd_jax import data, inference, objective, processes
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import checks, setup
 from ssd_jax.evaluation import coco, coco_files, voc
-from ssd_jax.types import ImageDetections, ImageGroundTruth
+from ssd_jax.types import ImageDetections, ImageGroundTruth, LossParts
 
 
 class Evaluation(NamedTuple):
@@ -20,6 +22,7 @@ class Evaluation(NamedTuple):
     class_names: tuple[str, ...]
     detections: list[ImageDetections]
     truth: list[ImageGroundTruth]
+    losses: Mapping[str, float] = MappingProxyType({})  # of :func:`validation_losses`
 
     def voc(self) -> voc.VocResult:
         """Returns the VOC figures."""
@@ -55,35 +58,92 @@ def _coco_figures(found: Evaluation) -> dict[str, float]:
     return {"coco_ap": result.ap, "coco_ap50": result.ap50, "coco_ap75": result.ap75}
 
 
-def make_evaluator(recipe: recipes.Recipe, network: setup.Network, source: Any, cache: Any = None) -> Callable:
-    """Returns evaluate(variables) -> Evaluation, of a whole source.
+def figures(evaluation: Evaluation, metric: str) -> dict[str, float]:
+    """Returns the figures of a metric, the one that checkpoints are compared by first, and the validation losses.
 
-    ``cache`` is of :func:`open_cache`; without it, each evaluation opens the one that the recipe wants.
+    The first process computes them for all; every process calls this.
+
+    Args:
+      evaluation: of the whole source.
+      metric: a key of ``METRICS``.
     """
-    step = inference.make_detect_step(
-        network.model,
-        recipes.build_detect(recipe, network.default_boxes),
-        output_size=recipe["model"]["image_size"],
-    )
-    detect_step = inference.compile_detect_step(step, network.mesh)
-    variables = jax.eval_shape(network.model.init, jax.random.key(0))
-    batch = checks.abstract_batch(recipe, recipe["evaluate"]["batch_size"], data.padded_boxes(source))
-    checks.check_step(detect_step, variables, batch, "detect, match")
+    return processes.from_first(lambda: {**METRICS[metric](evaluation), **evaluation.losses})
+
+
+def validation_losses(parts: LossParts, *, location_weight: float) -> dict[str, float]:
+    """Returns the loss of a whole source, as of one batch of all its images (``losses.fraction`` with per="global").
+
+    Args:
+      parts: un-normalized loss of each image [N], host arrays.
+      location_weight: of ``losses.fraction``.
+
+    Returns:
+      Location and confidence loss per matched default box, and their weighted sum.
+    """
+    matched = max(int(parts.positives.sum()), 1)
+    location, confidence = (float(np.sum(part, dtype=np.float64)) / matched for part in parts[:2])
+    return {
+        "validation_loss": confidence + location_weight * location,
+        "validation_location_loss": location,
+        "validation_confidence_loss": confidence,
+    }
+
+
+def make_evaluator(recipe: recipes.Recipe, network: setup.Network, source: Any, cache: Any = None) -> Callable:
+    """Returns evaluate(variables, *, should_stop) -> Evaluation of a whole source, or None if stopped before its end.
+
+    Every process calls it with the same variables and gets the same result. ``should_stop()`` is asked
+    once a batch and has to answer alike in all of them, as ``StopSignal.agreed`` does; by default nothing
+    stops it.
+
+    Args:
+      recipe: how to detect, match and evaluate.
+      network: of ``setup.build_network``.
+      source: the images.
+      cache: of ``inputs.open_cache``; without it, each evaluation opens the one that the recipe wants.
+    """
     truth = data.ground_truth(source)
     checks.check_ground_truth(source, truth)
+    step = inference.compile_detect_step(_evaluation_step(recipe, network), network.mesh)
+    variables = jax.eval_shape(network.model.init, jax.random.key(0))
+    batch = checks.abstract_batch(recipe, recipe["evaluate"]["batch_size"], data.padded_boxes(source))
+    checks.check_step(step, variables, batch, "detect, match, loss")
     log = data.OnceLog()
 
-    def evaluate(variables: Any) -> Evaluation:
+    def evaluate(variables: Any, *, should_stop: Callable[[], bool] = lambda: False) -> Evaluation | None:
         stream = data.make_eval_loader(
             source,
             batch_size=recipe["evaluate"]["batch_size"],
             canvas=recipe["loader"]["canvas"],
             num_threads=recipe["loader"]["num_threads"],
+            on_error=recipe["loader"]["on_error"],
+            timeout_s=recipe["loader"]["timeout_s"],
+            shard=(jax.process_index(), jax.process_count()),
             cache=cache or recipe["loader"]["cache"],
             log=log,
         )
         with contextlib.closing(stream) as batches:
-            detections = inference.detect_source(detect_step, variables, batches, source, network.mesh)
-        return Evaluation(source, network.class_names, detections, truth)
+            found = inference.evaluate_source(step, variables, batches, source, network.mesh, should_stop=should_stop)
+        if found is None:
+            return None
+        detections, parts = found
+        losses = validation_losses(parts, location_weight=recipe["loss"]["location_weight"])
+        return Evaluation(source, network.class_names, detections, truth, losses)
 
     return evaluate
+
+
+def _evaluation_step(recipe: recipes.Recipe, network: setup.Network) -> Callable:
+    loss = recipe["loss"]
+    return inference.make_evaluation_step(
+        network.model,
+        recipes.build_detect(recipe, network.default_boxes),
+        objective.make_target_fn(
+            network.default_boxes,
+            match_options=recipe["match"],
+            ignore_cross_boundary=loss["ignore_cross_boundary"],
+        ),
+        output_size=recipe["model"]["image_size"],
+        negative_ratio=loss["negative_ratio"],
+        empty_negatives=loss["empty_negatives"],
+    )
