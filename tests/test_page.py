@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssd_jax import page
-from ssd_jax.page import Column, charts, style
+from ssd_jax.page import Column, Curve, charts, style
 
 NASTY = "<script>alert('1')</script> \"&amp;\" \x00\x1b \udcff 猫"
 VOID = {"meta", "img", "br"}
@@ -55,6 +55,13 @@ def example(text="text"):
         y_ticks=[(0.5, text)],
         crosses=[(0.5, 1.0)],
     )
+    curves = [
+        Curve(text, np.arange(3), np.arange(3.0), style=0),
+        Curve(text, np.arange(999), np.arange(999.0), style=9),
+    ]
+    x_axis, y_axis = (page.axis_for(np.array([0, high])) for high in (10, 1000))
+    labels = dict(title=text, description=text, x_label=text, y_label=text)
+    lines = page.line_chart(curves, x_axis=x_axis, y_axis=y_axis, **labels)
     sections = [
         page.section(text, page.text(text), page.table(columns, rows, caption=text, remark=text, footer=[text] * 3)),
         page.section("Second & last", page.bullets([text]), page.subsection(text, page.facts([(text, text, text)]))),
@@ -64,7 +71,9 @@ def example(text="text"):
         ),
         page.section(
             "猫",
-            page.side_by_side(page.drawing(chart, caption=text), None),
+            page.side_by_side(
+                page.drawing(chart, caption=text), page.drawing(lines, caption=page.legend([(0, text)])), None
+            ),
             page.bar_chart([(text, 1.0, text)], caption=text, of=text, measure=text, remark=text),
             page.figure(b"\xff\xd8", size=(3, 4), alt=text, caption=text, least_width=5),
         ),
@@ -180,6 +189,9 @@ def test_contrast_suffices(colors):
     for mood in ("good", "warning", "bad"):
         for text in ("ink", mood):
             assert contrast(colors[text], colors[f"{mood}-paper"]) >= 4.5, mood
+    for curve in (f"curve{k}" for k in range(style.NUM_CURVES)):
+        for background in papers:
+            assert contrast(colors[curve], colors[background]) >= 3, (curve, background)
     for shape in ("bar", "good", "warning", "bad"):
         for background in (*papers, "track"):
             assert contrast(colors[shape], colors[background]) >= 3, (shape, background)
@@ -191,5 +203,5 @@ def test_contrast_suffices(colors):
 def test_the_style_defines_every_color_it_uses():
     css = style.style_sheet()
     used = set(re.findall(r"var\(--([\w-]+)", css))
-    assert used - {"share", "least"} <= set(style.LIGHT) and css.count("{") == css.count("}")
+    assert used - {"share", "least", "color", "dash"} <= set(style.LIGHT) and css.count("{") == css.count("}")
     assert "prefers-color-scheme:dark" in css

@@ -6,7 +6,9 @@ so a file's or a class's name can never become part of the page's code. A page i
     page("Title", [section("First", text("...")), section("Second", table(...))], lead=callout("good", "All is well"))
 """
 
-from ssd_jax.page.charts import Tick, heat_map
+from ssd_jax.page.axes import Axis, Tick, axis_for, number
+from ssd_jax.page.charts import heat_map
+from ssd_jax.page.curves import BUCKETS, Curve, is_long, key, legend, line_chart
 from ssd_jax.page.document import (
     Section,
     bullets,
@@ -29,12 +31,16 @@ from ssd_jax.page.markup import Content, Markup, element, escape, join
 from ssd_jax.page.tables import Column, Mood, bar, bar_chart, table
 
 __all__ = [
+    "BUCKETS",
+    "Axis",
     "Column",
     "Content",
+    "Curve",
     "Markup",
     "Mood",
     "Section",
     "Tick",
+    "axis_for",
     "bar",
     "bar_chart",
     "bullets",
@@ -48,7 +54,12 @@ __all__ = [
     "facts",
     "figure",
     "heat_map",
+    "is_long",
     "join",
+    "key",
+    "legend",
+    "line_chart",
+    "number",
     "page",
     "section",
     "side_by_side",

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ssd_jax.page.axes import Tick
 from ssd_jax.page.markup import Markup, element, join
-
-Tick = tuple[float, str]  # (place along the axis in [0, 1], label)
 
 _SIDE, _LEFT, _BOTTOM, _TOP = 360.0, 58.0, 46.0, 8.0  # of the plot and its margins, in units of the drawing
 _FAINTEST = 0.12  # opacity of a cell that is not empty: a single one is still to be seen

@@ -18,6 +18,14 @@ LIGHT = {
     "warning-paper": "#fdf5e6",
     "bad-paper": "#fdefed",
     "note-paper": "#eef4fa",
+    "curve0": "#0b67b2",
+    "curve1": "#b85500",
+    "curve2": "#17803d",
+    "curve3": "#8140b8",
+    "curve4": "#c0282d",
+    "curve5": "#007b82",
+    "curve6": "#b02a79",
+    "curve7": "#6f6140",
 }
 DARK = {
     "paper": "#14181f",
@@ -35,7 +43,17 @@ DARK = {
     "warning-paper": "#2b2416",
     "bad-paper": "#321d1c",
     "note-paper": "#182635",
+    "curve0": "#6db3f2",
+    "curve1": "#f0a04b",
+    "curve2": "#6fcf8e",
+    "curve3": "#c39bf0",
+    "curve4": "#ff8a80",
+    "curve5": "#4fd0d3",
+    "curve6": "#f28cc4",
+    "curve7": "#cdbf95",
 }
+
+NUM_CURVES = 8  # colors of curves: "curve0", ...
 
 _RULES = """
 *,*::before,*::after{box-sizing:border-box}
@@ -137,6 +155,20 @@ svg .mark{fill:var(--bar)}
 svg .cross{stroke:var(--ink);stroke-width:1.6;fill:none}
 svg .axis{stroke:var(--faint);stroke-width:1}
 svg .plot{fill:var(--raised);stroke:var(--line)}
+svg.curves{width:100%;overflow:visible}
+@media(max-width:40rem){svg.curves text{font-size:14px}}
+svg .rule{stroke:var(--line);stroke-width:1}
+svg .curve{fill:none;stroke:var(--color);stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round;
+ stroke-dasharray:var(--dash)}
+svg .second{stroke-width:1}
+svg .band{fill:var(--color);opacity:.22}
+svg .dot{fill:var(--color)}
+.legend{list-style:none;margin:.4rem 0 0;padding:0;display:flex;flex-wrap:wrap;gap:.1rem 1.1rem}
+.keyed{display:inline-flex;align-items:center;gap:.5rem;overflow-wrap:break-word;min-width:0}
+.keyed span{min-width:0}
+.key{flex:none;width:1.6rem;border-top:.2rem solid var(--color)}
+.key.dash1{border-top-style:dashed}
+.key.dash2{border-top-style:dotted}
 footer{color:var(--faint);font-size:.85rem;border-top:1px solid var(--line);padding-top:1rem}
 @media print{
  nav,.skip{display:none}
@@ -153,4 +185,6 @@ def style_sheet() -> str:
     themes = f":root{{color-scheme:light dark;{light}}}\n@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
     # Paper is white, whatever the screen is.
     paper = f"@media print{{:root{{color-scheme:light;{light}}}}}"
-    return f"{themes}\n{paper}\n{_RULES.strip()}\n"
+    curves = "".join(f".color{k}{{--color:var(--curve{k})}}" for k in range(NUM_CURVES))
+    dashes = ".dash0{--dash:none}.dash1{--dash:7 5}.dash2{--dash:1 5}"
+    return f"{themes}\n{paper}\n{_RULES.strip()}\n{curves}\n{dashes}\n"
