@@ -7,8 +7,9 @@ A variant is SIZE-DATA or SIZE-DATA-expand: SIZE 300 or 512, DATA 07, 07+12, 07+
 "expand" with the expansion of section 3.6 (the paper's *). docs/reproduce.md has the paper's mAP of each, and its
 command. Measured here: not yet, any of them (neither VOC nor the ImageNet weights are at hand where this was written).
 
-The variants with COCO start from a trained detector, in place of the ImageNet weights:
---config.init.ckpt=runs/ssd300_coco. They keep its smaller default boxes, as the published models do
+The variants with COCO start from a trained detector, in place of the ImageNet weights: --config.init.ckpt=RUN, where
+RUN was trained with configs/ssd300_coco.py:plain or configs/ssd512_coco.py:plain, by size, and those with "expand" from
+configs/ssd300_coco.py or configs/ssd512_coco.py. They keep its smaller default boxes, as the published models do
 (pierluigiferrari/ssd_keras, README, "Important notes").
 
 Data. 07++12 trains on VOC2007 test, and the objects of VOC2012 test, on which the paper reports, are secret. No

@@ -10,6 +10,10 @@ The paper says "the same network architecture we used for COCO"; the original's 
 which is what this recipe takes. ``--config=configs/ssd300_ilsvrc.py:coco_boxes`` takes COCO's. The schedule is the same
 in paper and script. Not verified: whether the 43.4 was trained with expansion; the script has it, and section 3.5 comes
 before the section that introduces it. ``--config.augment.expand_probability=0`` leaves it out.
+
+What differs from the paper, which trains on "train and val1 as used in" R-CNN: R-CNN takes at most 1000 images a class
+of train, the recipe takes all. Images larger than 500x500 are reduced to fit before they are augmented;
+``--config.loader.canvas=(HEIGHT,WIDTH)`` keeps larger ones as they are.
 """
 
 from ml_collections import ConfigDict

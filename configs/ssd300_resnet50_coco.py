@@ -13,8 +13,9 @@ images; suppression at 0.5. Epochs are of the 117,266 images with objects at bat
 What differs here: boxes of scores from 0.01 on are kept, not 0.05. Colors are distorted in the order and the ranges of
 the original SSD (hue excepted), with a brightness that is added; there it is a factor. Of the crop samplers each tries
 once, and one of the successful is taken; there one is chosen first. Images without objects are read and contribute
-nothing; there they are left out. New layers start from Caffe's initialization, not from Xavier's of both fans. Batch
-statistics are over all devices, there over each.
+nothing; there they are left out. Centers and sides of default boxes are not cut to the image: 2 of ours are wider or
+higher than it, and the centers of 114 lie at 304 pixels. New layers start from Caffe's initialization, not from
+Xavier's of both fans. Batch statistics are over all devices, there over each.
 """
 
 from ml_collections import ConfigDict

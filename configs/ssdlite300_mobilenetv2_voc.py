@@ -8,7 +8,8 @@ Measured here: not yet. No figure of the paper: it uses VGG alone.
 Layers, default boxes (3000: six on each cell of 19x19, 10x10, 5x5, 3x3, 2x2, 1x1), mean and rate are that repository's:
 mobilenet_v2_ssd_lite.py, mobilenetv1_ssd_config.py, and the README's command: cosine decay from 0.01 over 200 epochs,
 of 518 steps at batch 32. What differs: the augmentation is the original SSD's, difficult objects are trained on, biases
-are not decayed, batch statistics are over all devices.
+are not decayed, batch statistics are over all devices. Centers and sides of default boxes are not cut to the image, as
+its generate_ssd_priors does: of ours 39 are wider or higher than the image, and the centers of 114 lie at 304 pixels.
 """
 
 from ml_collections import ConfigDict

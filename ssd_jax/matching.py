@@ -1,5 +1,6 @@
 """Assignment of ground truth to priors (paper section 2.2, "Matching strategy"), one image at a time."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -76,10 +77,18 @@ def match(
       ignored: ground truth that is neither learned nor punished (crowds, difficult by policy): free
         priors with intersection / prior area >= ``iou_threshold`` become neither positive nor negative.
       prior_mask: False takes a prior out of training: neither matched nor negative.
-      iou_threshold: least IoU of the second stage.
-      negative_overlap: unmatched priors whose best IoU reaches it are not negatives (``neg_overlap``).
-      variances: of :func:`ssd_jax.boxes.encode`.
+      iou_threshold: least IoU of the second stage, in (0, 1].
+      negative_overlap: unmatched priors whose best IoU reaches it are not negatives (``neg_overlap``); in (0, 1].
+      variances: of :func:`ssd_jax.boxes.encode`; positive.
+
+    Raises:
+      ValueError: if an option is out of range.
     """
+    for name, value in {"iou_threshold": iou_threshold, "negative_overlap": negative_overlap}.items():
+        if isinstance(value, int | float) and not 0 < value <= 1:  # what is traced cannot be asked
+            raise ValueError(f"{name}: expected an IoU in (0, 1], got {value}")
+    if len(variances) != 4 or any(isinstance(v, int | float) and not 0 < v < math.inf for v in variances):
+        raise ValueError(f"variances: expected 4 positive numbers, of cx, cy, w and h, got {variances}")
     if labels.shape[0] == 0:  # an image without objects; the reductions below need at least one row
         boxes, labels, ignored = jnp.zeros((1, 4)), jnp.zeros(1, jnp.int32), None
     ignored = jnp.zeros(labels.shape, bool) if ignored is None else ignored

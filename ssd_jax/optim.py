@@ -1,5 +1,6 @@
 """The optimizer of the paper as an optax chain, from keyword arguments."""
 
+import math
 import re
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -37,12 +38,21 @@ def make_schedule(
       num_steps: length of the training; for "cosine".
       warmup_steps: updates of linear warm-up from ``warmup_factor * learning_rate``; the paper has none.
       warmup_factor: share of the rate at which the warm-up starts.
+
+    Raises:
+      ValueError: if a number is out of range, or the schedule unknown.
     """
     if not 0 < learning_rate < float("inf"):
         raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
+    if warmup_steps < 0:
+        raise ValueError(f"warmup_steps: expected 0 or more, got {warmup_steps}")
+    if not 0 <= warmup_factor <= 1:
+        raise ValueError(f"warmup_factor: expected a share of the rate, in [0, 1], got {warmup_factor}")
+    if not 0 < gamma <= 1:
+        raise ValueError(f"gamma: expected a factor in (0, 1], got {gamma}")
     if schedule == "steps":
-        if list(boundaries) != sorted(set(boundaries)):
-            raise ValueError(f"boundaries: expected strictly increasing steps, got {tuple(boundaries)}")
+        if list(boundaries) != sorted(set(boundaries)) or min(boundaries, default=1) < 1:
+            raise ValueError(f"boundaries: expected strictly increasing steps from 1 on, got {tuple(boundaries)}")
         main = optax.piecewise_constant_schedule(learning_rate, {int(b): gamma for b in boundaries})
     elif schedule == "cosine":
         if num_steps <= 0:
@@ -146,7 +156,16 @@ def make_optimizer(
         normalization of a frozen layer goes on normalizing by the batch and averaging its statistics.
         The paper freezes nothing.
       **schedule_options: of :func:`make_schedule`.
+
+    Raises:
+      ValueError: if a number is out of range, or the algorithm or schedule unknown.
     """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
+    factors = {"weight_decay": weight_decay, "bias_multiplier": bias_multiplier, "clip_norm": clip_norm}
+    for argument, value in factors.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{argument}: expected a finite number of at least 0, got {value}")
     schedule = make_schedule(**schedule_options)
     rates: dict[Hashable, optax.GradientTransformation] = {
         kind: optax.scale(bias_multiplier if kind == "bias" else 1.0) for kind in KINDS

@@ -103,8 +103,11 @@ def detect(
       Detections with K = max_detections rows, best first; empty slots are zeros.
 
     Raises:
-      ValueError: if ``pre_nms_top_k`` or ``max_detections`` is below 1.
+      ValueError: if ``pre_nms_top_k`` or ``max_detections`` is below 1, or a threshold outside of [0, 1].
     """
+    for name, value in {"score_threshold": score_threshold, "iou_threshold": iou_threshold}.items():
+        if isinstance(value, int | float) and not 0 <= value <= 1:  # what is traced cannot be asked
+            raise ValueError(f"{name}: expected a number in [0, 1], got {value}")
     for name, value in {"pre_nms_top_k": pre_nms_top_k, "max_detections": max_detections}.items():
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")

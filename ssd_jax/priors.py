@@ -65,20 +65,26 @@ def box_shapes(
     """Returns the (width, height) of the boxes of one cell, in the order of Caffe's prior_box layer.
 
     For each min size s: (s, s); the square of side sqrt(s * max) if there are max sizes; then for
-    each aspect ratio r the box (s * sqrt(r), s / sqrt(r)) and its flip.
+    each aspect ratio r the box (s * sqrt(r), s / sqrt(r)) and its flip, unless there is that shape already:
+    ratio 1, or 1/r beside r.
 
     Raises:
       ValueError: if there are max sizes but not one for each min size.
     """
     if len(max_sizes) not in (0, len(min_sizes)):
         raise ValueError(f"max_sizes: expected none or {len(min_sizes)} as min_sizes has, got {len(max_sizes)}")
+    ratios: list[float] = []
+    for ratio in aspect_ratios:
+        known = (1, *ratios, *(1 / other for other in ratios))
+        if all(abs(ratio - other) >= 1e-6 for other in known):  # as close as prior_box_layer.cpp takes for the same
+            ratios.append(ratio)
     shapes = []
     for k, size in enumerate(min_sizes):
         shapes.append((size, size))
         if max_sizes:
             side = math.sqrt(size * max_sizes[k])
             shapes.append((side, side))
-        for ratio in aspect_ratios:
+        for ratio in ratios:
             long, short = size * math.sqrt(ratio), size / math.sqrt(ratio)
             shapes += [(long, short), (short, long)]
     return tuple(shapes)

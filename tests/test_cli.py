@@ -124,6 +124,12 @@ def test_options_reach_the_config(folder):
         ("--config=none.py", "none.py: expected get_config() to return a ConfigDict, got NoneType"),
         ("--confg=recipe.py", "unknown option --confg; did you mean --config?"),
         ("--count=x", "--count=x: invalid literal"),
+        ("--config=recipe.py --config=recipe.py", "--config: expected once, given 2 times"),
+        ("--config=recipe.py --config recipe.py --config.seed=2", "--config: expected once, given 2 times"),
+        (
+            "--config=recipe.py --config.model.sizes=(1,2) --config.model.sizes (3,)",
+            "--config.model.sizes: expected once, given 2 times",
+        ),
         ("recipe.py", "expected options only (--name=value), got 'recipe.py'"),
     ],
 )
@@ -140,9 +146,14 @@ def test_a_required_option_is_named():
         parse()
 
 
+def test_of_a_scalar_given_twice_the_last_counts_as_everywhere(folder):
+    assert parse("--workdir=w", "--config=recipe.py", "--config.seed=7", "--config.seed=8").config.seed == 8
+
+
 def test_overrides_of_a_config_without_a_file():
     def define(*arguments):
-        options.define_config_dict("config", ConfigDict({"seed": 1}), ["program.py", *arguments], values)
+        config = ConfigDict({"seed": 1, "sizes": (1, 2)})
+        options.define_config_dict("config", config, ["program.py", *arguments], values)
         return options.parse(["program.py", *arguments], values)
 
     values = flags.FlagValues()
@@ -151,6 +162,15 @@ def test_overrides_of_a_config_without_a_file():
     values = flags.FlagValues()
     with pytest.raises(InputError, match="unknown setting --config.sede; did you mean seed"):
         define("--config.sede=5")
+    values = flags.FlagValues()
+    define("--config.sizes=(3,4,5)")
+    assert values.config.sizes == (3, 4, 5)
+    values = flags.FlagValues()
+    with pytest.raises(InputError, match="^--config.sizes: expected once, given 2 times$"):
+        define("--config.sizes=(3,4)", "--config.sizes=(5,)")
+    values = flags.FlagValues()
+    with pytest.raises(InputError, match="^--config.sizes: expected a tuple of int, got"):
+        define("--config.sizes=(3,'x')")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from voc_folder import add_image, annotation, one_object
 
 from ssd_jax import checkpoint, parallel, recipe, training, weights
-from ssd_jax.commands import checks, inputs, scoring, setup
+from ssd_jax.commands import checks, inputs, resume, scoring, setup
 from ssd_jax.data.formats.voc import VOC_CLASSES as VOC
 from ssd_jax.errors import InputError
 from ssd_jax.weights.class_names import find_classes, normalize
@@ -150,6 +150,7 @@ def test_what_comes_before_the_scores_of_a_head_has_no_rows_of_classes():
         (("dog", "hat"), dict(heads="keep"), "only the data has hat; only the run has cat ('copy'"),
         (("dog", "cat"), dict(heads="keep"), "their order differs"),
         (("cat",), dict(heads="keep"), "only the run has dog"),
+        (("cat", "dog", "CAT"), dict(heads="keep"), "but the data has 3, the run 2 ('copy'"),
         (("cat", "dog"), dict(boxes=3), "_conf/bias: expected 3 boxes a cell by the configuration, got 2; "),
         (("cat", "dog"), dict(boxes=3), "config.init.heads=reset"),
     ],
@@ -193,6 +194,14 @@ def test_a_layer_that_differs_is_named(heads, ours, theirs, expected):
     with pytest.raises(InputError) as caught:
         weights.fine_tune(with_extras(network(("cat",)), ours), ("background", "cat"), PRIORS, source, heads=heads)
     assert expected in str(caught.value)
+
+
+def test_a_layer_is_named_by_its_parameters_rather_than_by_its_statistics():
+    source = trained(("cat",))
+    source.variables["params"]["backbone"]["conv1"]["kernel"] = np.zeros((1, 1, 3, 4), np.float32)
+    source.variables["batch_stats"]["backbone"]["conv1_bn"]["mean"] = np.zeros(4, np.float32)
+    with pytest.raises(InputError, match=r": backbone/conv1/kernel: expected shape \(1, 1, 3, 2\)"):
+        tune(("cat",), source)
 
 
 def test_a_location_head_that_differs_and_an_unknown_choice_are_named():
@@ -317,7 +326,7 @@ def test_a_run_is_resumed_after_what_it_started_from_has_vanished(run_of_coco, t
         checkpoint.save(manager, 2, state, description)
     start = setup.initial_state(options, network, tmp_path)  # random, and soon replaced
     with checkpoint.open_manager(tmp_path) as manager:
-        resumed, step = setup.resume(manager, start, description, network.mesh)
+        resumed, step = resume.resume(manager, start, description, network.mesh)
     assert step == 2
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed.params), state.params)
     assert not setup.is_run(tmp_path / "checkpoints")

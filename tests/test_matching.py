@@ -292,6 +292,29 @@ def test_targets_carry_no_gradient_trouble():
     assert np.isfinite(jax.jit(jax.grad(total))(jnp.array([(0.0, 0.0, 0.5, 0.375), (0.0, 0.0, 0.0, 0.0)]))).all()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(iou_threshold=0), r"iou_threshold: expected an IoU in \(0, 1\], got 0"),
+        (dict(iou_threshold=2.0), "iou_threshold: .*got 2.0"),
+        (dict(negative_overlap=float("nan")), "negative_overlap: .*got nan"),
+        (dict(variances=(0.1, 0.1, 0.2, 0)), r"variances: expected 4 positive numbers.*got \(0.1, 0.1, 0.2, 0\)"),
+        (dict(variances=(0.1, 0.1)), "variances: expected 4"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(functools.partial(matching.match, **options), *scene(6))
+
+
+def test_thresholds_may_be_traced():
+    boxes, labels, priors = map(jnp.asarray, scene(6))
+    traced = jax.jit(lambda least: matching.match(boxes, labels, priors, iou_threshold=least))(0.5)
+    expected = MATCH["paper"](boxes, labels, priors)
+    np.testing.assert_array_equal(traced.labels, expected.labels)
+    np.testing.assert_array_equal(traced.ignore, expected.ignore)
+
+
 def test_paper_variances_are_the_default():
     boxes, labels, priors = scene(6)
     explicit = compiled_with(variances=(0.1, 0.1, 0.2, 0.2))(boxes, labels, priors)

@@ -1,5 +1,7 @@
 """The optimizer: Caffe's update written out by hand, which parameters decay, the schedules."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,16 @@ def test_cosine_ends_at_zero():
         (dict(learning_rate=1.0, schedule="poly"), "schedule"),
         (dict(learning_rate=1.0, schedule="cosine"), "num_steps"),
         (dict(learning_rate=1.0, algorithm="lion"), "algorithm"),
+        (dict(learning_rate=0.0), "learning_rate: expected a positive number, got 0.0"),
+        (dict(learning_rate=math.nan), "learning_rate: .*got nan"),
+        (dict(learning_rate=1.0, boundaries=(0, 10)), r"boundaries: .*from 1 on, got \(0, 10\)"),
+        (dict(learning_rate=1.0, gamma=-0.1), r"gamma: expected a factor in \(0, 1\], got -0.1"),
+        (dict(learning_rate=1.0, warmup_steps=-1), "warmup_steps: expected 0 or more, got -1"),
+        (dict(learning_rate=1.0, warmup_factor=2.0), r"warmup_factor: .*in \[0, 1\], got 2.0"),
+        (dict(learning_rate=1.0, momentum=1.0), r"momentum: expected a number in \[0, 1\), got 1.0"),
+        (dict(learning_rate=1.0, weight_decay=-1e-4), "weight_decay: .*at least 0, got -0.0001"),
+        (dict(learning_rate=1.0, bias_multiplier=math.inf), "bias_multiplier: expected a finite number.*got inf"),
+        (dict(learning_rate=1.0, clip_norm=-1.0), "clip_norm: .*got -1.0"),
     ],
 )
 def test_bad_schedules_name_the_option(options, message):

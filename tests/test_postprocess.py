@@ -267,6 +267,16 @@ def test_scores_are_float32_for_bfloat16_networks():
     jax.tree.map(np.testing.assert_array_equal, result, single)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [dict(score_threshold=2.0), dict(score_threshold=-0.1), dict(iou_threshold=1.5), dict(iou_threshold=NAN)],
+)
+def test_thresholds_out_of_range_are_refused(options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=rf"{name}: expected a number in \[0, 1\], got {value}"):
+        postprocess.detect(*predictions(np.random.default_rng(0), moved=False), **options)
+
+
 def test_memory_is_bounded_for_many_classes():
     # All overlaps at once would be 32 images x 200 classes x 400^2 = 1.0e9: 4 GB of float32.
     batch, priors, classes = 32, 8732, 201

@@ -248,6 +248,14 @@ def test_clip_is_off_by_default():
     np.testing.assert_allclose(priors.default_boxes([level], (10, 10), clip=True), [(0, 0.3, 1, 0.7)], atol=1e-7)
 
 
+def test_a_shape_that_there_is_already_is_not_made_again():
+    # prior_box_layer.cpp: its list of ratios starts with 1, and a ratio within 1e-6 of a listed one is not added.
+    expected = [(16, 16), (32, 8), (8, 32), (48, 16 / 3), (16 / 3, 48)]
+    for ratios in ([4, 9], [1, 4, 9], [4, 0.25, 9], [4, 4, 9, 1 / 9], [4, 9 + 1e-7, 9]):
+        np.testing.assert_allclose(priors.box_shapes([16], [], ratios), expected, rtol=1e-7)
+    np.testing.assert_allclose(priors.box_shapes([16], [], [0.25]), [(16, 16), (8, 32), (32, 8)], rtol=1e-12)
+
+
 sizes = st.lists(st.floats(4, 60), min_size=1, max_size=3)
 
 
@@ -258,7 +266,7 @@ sizes = st.lists(st.floats(4, 60), min_size=1, max_size=3)
     step=st.tuples(st.floats(1, 30), st.floats(1, 30)),
     min_sizes=sizes,
     with_max=st.booleans(),
-    ratios=st.lists(st.sampled_from([2, 3, 1.5]), max_size=3),
+    ratios=st.lists(st.sampled_from([2, 3, 1.5]), max_size=3, unique=True),
     offset=st.floats(0, 1),
 )
 def test_default_boxes_equal_reference(image_size, grids, step, min_sizes, with_max, ratios, offset):

@@ -51,6 +51,7 @@ def fake_batch(options: dict, rows: int) -> Batch:
         ignored=jnp.zeros((rows, 3), bool),
         index=jnp.arange(rows, dtype=jnp.uint32),
         epoch=jnp.zeros(rows, jnp.uint32),
+        valid=jnp.ones(rows, bool),
     )
 
 

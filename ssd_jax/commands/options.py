@@ -7,7 +7,7 @@ with a traceback, or only when the config is first used. Here all of them become
 import difflib
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,27 @@ def parse(
     Args:
       argv: the command line, the program's name first.
       flag_values: where the flags are defined.
-      positional: what the arguments that are no options are called; all of them are required.
+      positional: what the arguments that are no options are called; all of them are required, and one that
+        ends with "..." may be given several times.
 
     Raises:
       InputError: an option is unknown, missing or of the wrong type, a config file is unusable, or there
         are too few or too many positional arguments.
     """
+    files = list(_config_files(argv, flag_values))
+    names = [name for name, _ in files]
+    for name in names:
+        _check_once(name, names)
     try:
         rest = flag_values(argv)
-        for name, argument in _config_files(argv, flag_values):
-            _check_config(name, flag_values[name], argument)
+        for name, argument in files:
+            _check_config(name, flag_values[name], argument, argv)
     except InputError:
         raise
     except Exception as error:  # whatever a config file, which is the user's code, may raise
         raise InputError(_describe(error, argv, flag_values)) from error
-    surplus = rest[1 + len(positional) :]
+    repeated = bool(positional) and positional[-1].endswith("...")
+    surplus = [] if repeated else rest[1 + len(positional) :]
     if surplus:
         expected = f"{' '.join(positional)} and options" if positional else "options only"
         raise InputError(f"expected {expected} (--name=value), got {surplus[0]!r}")
@@ -55,11 +61,18 @@ def define_config_dict(
     """Defines ``--name.section.key=value`` as overrides of a config that comes from no file.
 
     Raises:
-      InputError: an override names no setting of the config.
+      InputError: an override names no setting of the config. When the flags are parsed: as :func:`parse`.
     """
     if problem := _override_problem(name, config, argv):
         raise InputError(problem)
+    default = config.copy_and_resolve_references()
     config_flags.DEFINE_config_dict(name, config, flag_values=flag_values, sys_argv=list(argv))
+
+    def check(_: Any) -> bool:
+        _check_tuples(name, config_flags.get_override_values(flag_values[name]), default, argv)
+        return True
+
+    flags.register_validator(name, check, flag_values=flag_values)
 
 
 def _config_files(argv: Sequence[str], flag_values: flags.FlagValues) -> Iterator[tuple[str, str]]:
@@ -165,19 +178,30 @@ def _unknown_setting(name: str, setting: str, config: ConfigDict) -> str | None:
     return None
 
 
-def _check_config(name: str, flag: Any, argument: str) -> None:
-    """Refuses a config that was not loaded and tuple overrides of another element type.
-
-    ml_collections checks the types of scalars, but turns anything given for a tuple into one, and
-    reports a config file that is not there only when the config is used.
-    """
+def _check_config(name: str, flag: Any, argument: str, argv: Sequence[str]) -> None:
+    """Refuses a config that was not loaded, which ml_collections reports only when it is used, and wrong tuples."""
     if not isinstance(flag.value, ConfigDict):
         raise TypeError("no config")  # _describe finds out why
-    overrides = {setting: value for setting, value in flag.override_values.items() if isinstance(value, tuple)}
-    default = flag.parser.parse(argument) if overrides else None
+    _check_tuples(name, flag.override_values, flag.parser.parse(argument), argv)
+
+
+def _check_tuples(name: str, overrides: Mapping[str, Any], default: ConfigDict, argv: Sequence[str]) -> None:
+    """Refuses tuple overrides of another element type, and those given twice, which ml_collections would join.
+
+    It checks the types of scalars, but turns anything given for a tuple into one.
+    """
+    given = [option.lstrip("-").partition("=")[0] for option in argv if option.startswith("-")]
     for setting, value in overrides.items():
+        if not isinstance(value, tuple):
+            continue
+        _check_once(f"{name}.{setting}", given)
         kinds = {type(element) for element in config_flags.GetValue(setting, default)}
         allowed = kinds | {int} if float in kinds else kinds
         if kinds and not {type(element) for element in value} <= allowed:
             expected = " or ".join(sorted(kind.__name__ for kind in kinds))
             raise InputError(f"--{name}.{setting}: expected a tuple of {expected}, got {value}")
+
+
+def _check_once(option: str, given: Sequence[str]) -> None:
+    if (times := given.count(option)) > 1:
+        raise InputError(f"--{option}: expected once, given {times} times")

@@ -5,7 +5,9 @@
 
 Runs train.py and evaluate.py in WORKDIR/seed0, WORKDIR/seed1, ... (numbers from config.train.seed on). What is
 evaluated is the last step: the best one would have been chosen by the very images it is measured on. The same command
-goes on after an interruption, and with a larger --num_seeds adds runs. Writes WORKDIR/seeds.json.
+goes on after an interruption (Ctrl-C, or SIGTERM from elsewhere, which is handed on to the program at work), and with
+a larger --num_seeds adds runs. WORKDIR/recipe.json keeps the recipe of the first run, so that no other one gets into
+the mean; a longer training is the same recipe, and the earlier runs go on too. Writes WORKDIR/seeds.json.
 """
 
 import json
@@ -15,15 +17,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
+from ssd_jax import files
 from ssd_jax.commands import cli
 from ssd_jax.errors import InputError
 from ssd_jax.evaluation import table
+
+if TYPE_CHECKING:
+    from ssd_jax.recipe import Recipe
 
 FLAGS = flags.FLAGS
 OWN = ("num_seeds", "workdir")  # options that train.py does not take, or not from here
@@ -35,6 +41,11 @@ FIGURES = {  # title -> where evaluate.py's metrics.json has it
     "COCO AP50": ("coco", "ap50"),
     "COCO AP75": ("coco", "ap75"),
 }
+FREE = {  # settings that do not change the figures of the last step; the seed is what the runs differ in
+    "train": ("seed", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "tensorboard"),
+    "loader": ("num_threads", "num_workers", "cache", "timeout_s"),
+}
+SHOWN = 5  # settings that differ which the message lists
 
 
 class Spread(NamedTuple):
@@ -56,19 +67,64 @@ def define_flags(argv: Sequence[str]) -> None:
 
 def main(_) -> int:
     """Runs the command line; returns the exit status."""
+    from ssd_jax import recipe as recipes
     from ssd_jax.commands import setup
 
-    workdir, settings = setup.open_workdir(FLAGS.workdir), FLAGS.config.train
+    workdir, recipe = setup.open_workdir(FLAGS.workdir), recipes.plain(FLAGS.config)
+    keep_recipe(workdir / "recipe.json", recipe)
     options, figures = passed_on(sys.argv[1:]), {}
-    for seed in range(settings.seed, settings.seed + FLAGS.num_seeds):
+    first, num_steps = recipe["train"]["seed"], recipe["train"]["num_steps"]
+    for seed in range(first, first + FLAGS.num_seeds):
         folder = workdir / f"seed{seed}"
-        status = run_seed(folder, seed, options, num_steps=settings.num_steps)
+        status = run_seed(folder, seed, options, num_steps=num_steps)
         if status:
             return status
-        figures[seed] = read_figures(folder)
-    (workdir / "seeds.json").write_text(json.dumps(as_dict(figures), indent=2) + "\n", encoding="utf-8")
+        found = read_figures(folder, num_steps)
+        if found is None:
+            raise InputError(f"{metrics_file(folder)}: expected the figures of step {num_steps} from evaluate.py")
+        figures[seed] = found
+    files.write_text(workdir / "seeds.json", json.dumps(as_dict(figures), indent=2) + "\n")
     print(f"\n{as_table(figures)}\n\nfigures: {workdir / 'seeds.json'}")
     return 0
+
+
+def keep_recipe(path: Path, recipe: "Recipe") -> None:
+    """Writes the recipe that the runs of a folder have in common, or compares it with the one written before.
+
+    It is compared once a run has saved something, so that a mistake that no run survived can be mended. Settings of
+    ``FREE`` may differ. A larger ``train.num_steps`` takes the place of the old one, unless the learning rate is
+    spread over the whole length ("cosine"): what has been trained then followed another one.
+
+    Args:
+      path: of the JSON file, in the folder of the runs.
+      recipe: of this call.
+
+    Raises:
+      InputError: if other settings differ, by their names, or the file is damaged.
+    """
+    from ssd_jax.commands import resume
+
+    shared = {
+        section: {key: value for key, value in settings.items() if key not in FREE.get(section, ())}
+        for section, settings in recipe.items()
+    }
+    begun = (any(path.parent.glob(f"seed*/{what}")) for what in ("checkpoints/*", "last_step/metrics.json"))
+    if path.exists() and any(begun):
+        try:
+            saved = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: expected the recipe of the runs beside it as JSON, got {error}") from error
+        different = resume.changes(saved, shared)
+        old, new = different.get("train.num_steps", (0, 0))
+        if isinstance(old, int) and old < new and shared["optimizer"]["schedule"] != "cosine":
+            del different["train.num_steps"]
+        if different:
+            said = [f"config.{key}={old!r} (now {new!r})" for key, (old, new) in different.items()]
+            said[SHOWN:] = [f"{len(said) - SHOWN} more"] if len(said) > SHOWN else []
+            raise InputError(
+                f"{path}: the runs beside it have {', '.join(said)}; expected the same options, or another --workdir"
+            )
+    files.write_text(path, json.dumps(shared, indent=2) + "\n")
 
 
 def passed_on(arguments: Sequence[str]) -> list[str]:
@@ -98,12 +154,14 @@ def run_seed(folder: Path, seed: int, options: Sequence[str], *, num_steps: int,
     for name in ("train.py", "evaluate.py"):
         if not (programs / name).is_file():
             raise InputError(f"expected {name} in {programs}: run this command from a checkout of the repository")
-    if evaluated_step(folder) == num_steps:
+    if read_figures(folder, num_steps) is not None:
         print(f"seed {seed}: done before, in {folder}", flush=True)
         return 0
     print(f"seed {seed}: {folder}", flush=True)
     train = ["train.py", *options, f"--config.train.seed={seed}", f"--workdir={folder}"]
-    evaluate = ["evaluate.py", f"--ckpt={folder}", f"--step={num_steps}", "--num_pictures=0"]
+    # Not CKPT/evaluation, where evaluate.py puts what it is asked by hand.
+    output = f"--output={metrics_file(folder).parent}"
+    evaluate = ["evaluate.py", f"--ckpt={folder}", f"--step={num_steps}", output, "--num_pictures=0"]
     return run_program(programs, train) or run_program(programs, evaluate)
 
 
@@ -122,29 +180,26 @@ def run_program(programs: Path, arguments: Sequence[str]) -> int:
             signal.signal(number, handler)
 
 
-def evaluated_step(folder: Path) -> int | None:
-    """Returns the step whose figures a run has, or None."""
+def read_figures(folder: Path, step: int) -> dict[str, float] | None:
+    """Returns the figures of a run at this step, or None if there are none yet; an undefined one is nan."""
     try:
-        return json.loads(metrics_file(folder).read_text(encoding="utf-8"))["step"]
-    except (OSError, ValueError, KeyError):  # absent, or cut off by an interruption
+        document = json.loads(metrics_file(folder).read_text(encoding="utf-8"))
+        if document["step"] != step:
+            return None
+        figures = {}
+        for title, path in FIGURES.items():
+            value = document
+            for key in path:
+                value = value[key]
+            figures[title] = math.nan if value is None else float(value)
+        return figures
+    except (OSError, ValueError, KeyError, TypeError):  # absent, cut off by an interruption, or of another form
         return None
 
 
-def read_figures(folder: Path) -> dict[str, float]:
-    """Returns the figures of an evaluated run; an undefined one is nan."""
-    document = json.loads(metrics_file(folder).read_text(encoding="utf-8"))
-    figures = {}
-    for title, path in FIGURES.items():
-        value = document
-        for key in path:
-            value = value[key]
-        figures[title] = math.nan if value is None else float(value)
-    return figures
-
-
 def metrics_file(folder: Path) -> Path:
-    """Returns where evaluate.py writes the figures of a run."""
-    return folder / "evaluation" / "metrics.json"
+    """Returns where the figures of a run lie."""
+    return folder / "last_step" / "metrics.json"
 
 
 def summarize(figures: Mapping[int, Mapping[str, float]]) -> dict[str, Spread]:

@@ -102,7 +102,8 @@ def fine_tune(
     if heads == "reset":
         old = {name: array for name, array in old.items() if not _of_head(name)}
     copied = {}
-    for name in dict.fromkeys([*fresh, *old]):
+    # Parameters first: a layer that differs is better known by its kernel than by its batch statistics.
+    for name in sorted({**fresh, **old}, key=lambda name: name.startswith("batch_stats/")):
         if heads == "reset" and _of_head(name):
             continue
         if name not in fresh or name not in old:
@@ -128,7 +129,9 @@ def _class_rows(class_names: Sequence[str], trained: TrainedNetwork, heads: str)
         ours = [name for name, row in zip(class_names, rows, strict=True) if row is None]
         theirs = [name for index, name in enumerate(trained.class_names) if index not in rows]
         lists = (("only the data has", ours), ("only the run has", theirs))
-        said = "; ".join(f"{side} {', '.join(names)}" for side, names in lists if names) or "their order differs"
+        counts = len(class_names) - 1, len(trained.class_names) - 1  # they differ where two names mean the same class
+        alike = "their order differs" if counts[0] == counts[1] else f"the data has {counts[0]}, the run {counts[1]}"
+        said = "; ".join(f"{side} {', '.join(names)}" for side, names in lists if names) or alike
         raise InputError(
             f"config.init.heads: 'keep' needs the classes of {trained.name}, but {said} ('copy' copies by name)"
         )
