@@ -38,6 +38,8 @@ def get_config() -> ConfigDict:
         crowd="drop",
         num_threads=16,
         num_workers=0,
+        on_error="skip",  # or "stop": what an image is that cannot be read (docs/data.md)
+        timeout_s=600.0,  # for reading one batch; 0 = any time
         cache="",  # folder for decoded images; "" = none
     )
     config.model = dict(  # models.build
@@ -48,7 +50,8 @@ def get_config() -> ConfigDict:
         image_size=(300, 300),
         width_multiplier=1.0,
         batch_norm=False,
-        dtype="float32",
+        dtype="float32",  # or "bfloat16": of the convolutions (docs/training.md)
+        remat=False,  # True: less memory, more work; the result is the same
         extras=((256, 512, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 3, 1, 0), (128, 256, 3, 1, 0)),
         truncate_sizes=True,  # to whole pixels, as Caffe does
         shapes=(),  # of default boxes, (width, height) for each source, in place of the three settings below
@@ -108,11 +111,18 @@ def get_config() -> ConfigDict:
         seed=0,
         batch_size=32,
         num_steps=120_000,
+        accumulation_steps=1,  # micro-batches, one after the other, if a batch does not fit the memory
         ema_decay=0.0,
+        on_nonfinite="stop",  # or "skip": what becomes of a step whose loss or gradient is not finite
         log_every=50,
         evaluate_every=10_000,
         checkpoint_every=2_000,
         keep_checkpoints=2,
+        tensorboard=False,  # True: also write WORKDIR/tensorboard; needs tensorboardX
+    )
+    config.runtime = dict(  # commands.runtime.configure
+        matmul_precision="default",  # of float32: TF32 on NVIDIA GPUs since Ampere; "float32" = in full
+        deterministic=False,  # True: a GPU repeats itself to the last bit, at some cost
     )
     config.detect = dict(  # postprocess.detect
         score_threshold=0.01, iou_threshold=0.45, pre_nms_top_k=400, max_detections=200

@@ -1,6 +1,7 @@
 """The training objective (paper section 2.2, equations 1-3) and hard negative mining."""
 
 import functools
+import math
 from typing import Literal
 
 import jax
@@ -89,13 +90,57 @@ def multibox_loss(
 
     Returns:
       Sums of shape [...], float32, and counts, int32.
+
+    Raises:
+      ValueError: if a number of negatives is below 0.
     """
+    _check_factor("negative_ratio", negative_ratio)
     if empty_negatives < 0:
         raise ValueError(f"empty_negatives must not be negative, got {empty_negatives}")
     one_image = functools.partial(_image_loss, negative_ratio=negative_ratio, empty_negatives=empty_negatives)
     for _ in range(targets.labels.ndim - 1):
         one_image = jax.vmap(one_image)
     return one_image(predictions, targets)
+
+
+def _check_factor(name: str, value: float) -> None:
+    if isinstance(value, int | float) and not 0 <= value < math.inf:  # what is traced cannot be asked
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
+
+
+def fraction(
+    parts: LossParts, *, per: Normalizer = "global", location_weight: float = 1.0
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the loss as numerator and denominator, so that parts of a batch can be added up before the division.
+
+    Whatever shares a batch is cut into, by devices or by micro-batches, the loss is the sum of their
+    numerators over the sum of their denominators, at least 1 (paper equation 1).
+
+    Args:
+      parts: per-image sums [B] of one share of the batch.
+      per: what the sums are divided by. "global": all matched priors of the batch (the paper's N).
+        "device": the matched priors of the share, then averaged over the shares (what Caffe's
+        normalization VALID does on several GPUs and over iter_size). "image": each image's own matched
+        priors, then averaged over the images.
+      location_weight: the paper's alpha, at least 0.
+
+    Returns:
+      Two float32 scalars. The denominator carries no gradient.
+
+    Raises:
+      ValueError: if ``per`` is unknown or ``location_weight`` below 0.
+    """
+    _check_factor("location_weight", location_weight)
+    total = parts.confidence + location_weight * parts.location  # [B]
+    matched = parts.positives.astype(jnp.float32)
+    match per:
+        case "global":
+            return jnp.sum(total), jnp.sum(matched)
+        case "device":
+            return jnp.sum(total) / jnp.maximum(jnp.sum(matched), 1), jnp.float32(1)
+        case "image":
+            return jnp.sum(total / jnp.maximum(matched, 1)), jnp.float32(total.size)
+    raise ValueError(f"per: expected 'global', 'device' or 'image', got {per!r}")
 
 
 def normalize(
@@ -107,28 +152,16 @@ def normalize(
     sum of the shares' gradients is its gradient. Counts carry no gradient.
 
     Args:
-      parts: per-image sums [B] of this device.
-      per: what the sums are divided by. "global": all matched priors of the batch (the paper's N).
-        "device": the matched priors of this device, then averaged over devices (what Caffe's
-        normalization VALID does on several GPUs). "image": each image's own matched priors, then
-        averaged over the images.
-      location_weight: the paper's alpha.
+      parts, per, location_weight: as in :func:`fraction`; the share is this device's.
       axis_name: the mapped axis over which the batch is split, if any.
 
     Returns:
       float32 scalar.
 
     Raises:
-      ValueError: if ``per`` is unknown.
+      ValueError: as :func:`fraction`.
     """
-    total = parts.confidence + location_weight * parts.location  # [B]
-    matched = parts.positives.astype(jnp.float32)
-    over_devices = (lambda x: x) if axis_name is None else (lambda x: jax.lax.psum(x, axis_name))
-    match per:
-        case "global":
-            return jnp.sum(total) / jnp.maximum(over_devices(jnp.sum(matched)), 1)
-        case "device":
-            return jnp.sum(total) / jnp.maximum(jnp.sum(matched), 1) / over_devices(1.0)
-        case "image":
-            return jnp.sum(total / jnp.maximum(matched, 1)) / over_devices(float(total.size))
-    raise ValueError(f"per: expected 'global', 'device' or 'image', got {per!r}")
+    numerator, denominator = fraction(parts, per=per, location_weight=location_weight)
+    if axis_name is not None:
+        denominator = jax.lax.psum(denominator, axis_name)
+    return numerator / jnp.maximum(denominator, 1)

@@ -1,7 +1,7 @@
 """The training step, written once for one device and mapped over all of them."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssd_jax import augment, losses, matching, parallel
+from ssd_jax import objective, parallel
 from ssd_jax.models import Model
 from ssd_jax.optim import Optimizer
-from ssd_jax.priors import inside
-from ssd_jax.types import Batch
+from ssd_jax.types import Batch, LossParts
 
 
 class TrainState(NamedTuple):
@@ -24,6 +23,7 @@ class TrainState(NamedTuple):
     model_state: Any  # batch statistics, or empty
     opt_state: Any
     ema: Any  # exponential moving average of params, or None
+    halted: jax.Array  # [] bool: a step was not finite and no further one is to be made
 
 
 def evaluated_variables(state: TrainState) -> Any:
@@ -40,12 +40,22 @@ class StepMetrics(NamedTuple):
     positives: jax.Array  # [] matched priors
     negatives: jax.Array  # [] mined negatives
     gradient_norm: jax.Array  # []
+    update_norm: jax.Array  # [] of what was (or, if not finite, would have been) added to the parameters
     learning_rate: jax.Array  # []
     finite: jax.Array  # [] bool: False means the update was not made
     image_loss: jax.Array  # [B] un-normalized loss of each image: names the culprit if not finite
 
 
-METRIC_SPECS = StepMetrics._make([parallel.REPLICATED] * 8 + [parallel.SPLIT])
+class _Sums(NamedTuple):
+    """What is added up over micro-batches and devices."""
+
+    gradients: Any  # of the un-normalized loss
+    numerator: jax.Array  # []
+    denominator: jax.Array  # []
+    counts: LossParts  # sums over images
+
+
+METRIC_SPECS = StepMetrics._make([parallel.REPLICATED] * 9 + [parallel.SPLIT])
 
 
 def init_state(key: jax.Array, model: Model, optimizer: Optimizer, *, ema_decay: float = 0.0) -> TrainState:
@@ -53,13 +63,7 @@ def init_state(key: jax.Array, model: Model, optimizer: Optimizer, *, ema_decay:
     variables = dict(model.init(key))
     params = variables.pop("params")
     ema = jax.tree.map(jnp.copy, params) if ema_decay else None
-    return TrainState(jnp.int32(0), params, variables, optimizer.tx.init(params), ema)
-
-
-def image_keys(seed: int, epoch: jax.Array, index: jax.Array) -> jax.Array:  # [B], [B] -> [B] keys
-    """Returns the augmentation key of each image: a function of (seed, epoch, index) alone."""
-    fold = jax.vmap(lambda e, i: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), e), i))
-    return fold(epoch, index)
+    return TrainState(jnp.int32(0), params, variables, optimizer.tx.init(params), ema, jnp.bool_(False))
 
 
 def make_train_step(
@@ -67,90 +71,97 @@ def make_train_step(
     priors: np.ndarray,  # [P, 4]
     optimizer: Optimizer,
     *,
-    seed: int,
-    output_size: tuple[int, int],
-    augment_options: Mapping[str, Any],
-    match_options: Mapping[str, Any],
-    negative_ratio: float = 3.0,
-    empty_negatives: int = 0,
-    per: losses.Normalizer = "global",
-    location_weight: float = 1.0,
-    ignore_cross_boundary: bool = False,
+    accumulation_steps: int = 1,
     ema_decay: float = 0.0,
+    halt: bool = False,
+    location_weight: float = 1.0,
     axis_name: str | None = parallel.AXIS,
+    **loss_options: Any,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
-    """Makes step(state, batch) -> (state, metrics): augment, match, predict, mine, differentiate, update.
+    """Makes step(state, batch) -> (state, metrics): differentiate the loss, sum, normalize, update.
 
-    The step differentiates this device's share of the loss and sums the gradients with one psum. A
-    step whose loss or gradient is not finite leaves the state as it was and says so in its metrics.
+    Each device differentiates the un-normalized loss of its share; gradients and counts are summed, over
+    micro-batches and then over devices with one psum, and divided once. So a batch gives the same update
+    however it is cut (but for batch normalization, whose statistics are those of a micro-batch on all
+    devices, and for ``per="device"``). A step whose loss, gradient or update is not finite leaves the
+    state as it was and says so in its metrics.
 
     Args:
       model: of ``models.build`` with the same ``axis_name``.
       priors: of ``priors.default_boxes``.
       optimizer: of ``optim.make_optimizer``.
-      seed: of the augmentation.
-      output_size: (height, width) of the network's input.
-      augment_options: of ``augment.augment``.
-      match_options: of ``matching.match``.
-      negative_ratio, empty_negatives: of ``losses.multibox_loss``.
-      per, location_weight: of ``losses.normalize``.
-      ignore_cross_boundary: whether default boxes that leave the image are neither positive nor
-        negative (ignore_cross_boundary_bbox of the original; the paper's Table 3).
+      accumulation_steps: micro-batches that a device's rows are cut into, one after the other, for batches
+        whose activations do not fit its memory. Each is a share in the sense of ``losses.fraction``.
       ema_decay: of the moving average of the parameters; 0 = none.
+      halt: whether a step that is not finite also holds back those after it, so that the host, which
+        learns of it a step late, finds the state that led to it.
+      location_weight: of ``losses.fraction``.
       axis_name: the mapped axis, or None to run on one device without a map.
+      **loss_options: of :func:`ssd_jax.objective.make_loss_fn`.
+
+    Raises:
+      ValueError: at trace time, if the rows of a device cannot be cut into ``accumulation_steps``.
     """
     total = (lambda x: x) if axis_name is None else functools.partial(jax.lax.psum, axis_name=axis_name)
-    prior_mask = jnp.asarray(inside(priors)) if ignore_cross_boundary else None
-    augment_image = functools.partial(augment.augment, output_size=output_size, **augment_options)
+    loss_fn = objective.make_loss_fn(model, priors, location_weight=location_weight, **loss_options)
+    differentiate = jax.value_and_grad(loss_fn, has_aux=True)
 
-    def match_image(boxes, labels, ignored, is_image):
-        targets = matching.match(
-            boxes, labels, jnp.asarray(priors), ignored=ignored, prior_mask=prior_mask, **match_options
-        )
-        return targets._replace(ignore=targets.ignore | ~is_image)
+    def micro_step(params: Any, carry: tuple[_Sums | None, Any], batch: Batch) -> tuple[tuple[_Sums, Any], LossParts]:
+        """Adds the sums of a micro-batch to those before it; the statistics of the model go from one to the next."""
+        sums, model_state = carry
+        (numerator, aux), gradients = differentiate(params, model_state, batch)
+        found = _Sums(gradients, numerator, aux.denominator, jax.tree.map(jnp.sum, aux.parts))
+        return (found if sums is None else jax.tree.map(jnp.add, sums, found), aux.model_state), aux.parts
+
+    def accumulate(state: TrainState, batch: Batch) -> tuple[_Sums, Any, LossParts]:
+        one = functools.partial(micro_step, state.params)
+        if accumulation_steps == 1:
+            (sums, model_state), parts = one((None, state.model_state), batch)
+            return sums, model_state, parts
+        micro_batches = _cut(batch, accumulation_steps)
+        (shapes, _), _ = jax.eval_shape(one, (None, state.model_state), jax.tree.map(lambda x: x[0], micro_batches))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (sums, model_state), parts = jax.lax.scan(one, (zeros, state.model_state), micro_batches)
+        return sums, model_state, jax.tree.map(jnp.ravel, parts)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        keys = image_keys(seed, batch.epoch, batch.index)
-        images, boxes, labels, ignored, _ = jax.vmap(augment_image)(
-            keys, batch.canvas, batch.size, batch.boxes, batch.labels, batch.ignored
-        )
-        # The place of an image that could not be read holds one pixel; it must not be learned as background.
-        is_image = jnp.max(batch.size, axis=1) > 1
-        targets = jax.vmap(match_image)(boxes, labels, ignored, is_image)
-
-        def local_loss(params):
-            predictions, model_state = model.apply_train({"params": params, **state.model_state}, images)
-            parts = losses.multibox_loss(
-                predictions, targets, negative_ratio=negative_ratio, empty_negatives=empty_negatives
-            )
-            share = losses.normalize(parts, per=per, location_weight=location_weight, axis_name=axis_name)
-            return share, (parts, model_state)
-
-        (share, (parts, model_state)), gradients = jax.value_and_grad(local_loss, has_aux=True)(state.params)
-        gradients, loss, counts = total((gradients, share, jax.tree.map(jnp.sum, parts)))
+        sums, model_state, parts = accumulate(state, batch)
+        sums = total(sums)
+        scale = 1 / jnp.maximum(sums.denominator, 1)
+        gradients, loss = jax.tree.map(lambda x: x * scale, (sums.gradients, sums.numerator))
 
         updates, opt_state = optimizer.tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = optax.incremental_update(params, state.ema, 1 - ema_decay) if ema_decay else None
-        updated = TrainState(state.step + 1, params, model_state, opt_state, ema)
 
-        gradient_norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(optax.tree.norm(updates))
-        matched = jnp.maximum(counts.positives, 1)
+        gradient_norm, update_norm = optax.tree.norm(gradients), optax.tree.norm(updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(update_norm)
+        matched = jnp.maximum(sums.counts.positives, 1)
         metrics = StepMetrics(
             loss=loss,
-            location_loss=counts.location / matched,
-            confidence_loss=counts.confidence / matched,
-            positives=counts.positives,
-            negatives=counts.negatives,
+            location_loss=sums.counts.location / matched,
+            confidence_loss=sums.counts.confidence / matched,
+            positives=sums.counts.positives,
+            negatives=sums.counts.negatives,
             gradient_norm=gradient_norm,
+            update_norm=update_norm,
             learning_rate=jnp.asarray(optimizer.schedule(state.step), jnp.float32),
             finite=finite,
             image_loss=parts.confidence + location_weight * parts.location,
         )
-        return jax.tree.map(functools.partial(jnp.where, finite), updated, state), metrics
+        updated = TrainState(state.step + 1, params, model_state, opt_state, ema, state.halted)
+        state = jax.tree.map(functools.partial(jnp.where, finite & ~state.halted), updated, state)
+        return state._replace(halted=state.halted | (~finite & halt)), metrics
 
     return step
+
+
+def _cut(batch: Batch, parts: int) -> Batch:
+    """Cuts the rows of a batch into consecutive micro-batches: [B, ...] -> [parts, B / parts, ...]."""
+    rows = batch.index.shape[0]
+    if parts < 1 or rows % parts:
+        raise ValueError(f"accumulation_steps: expected a divisor of the {rows} images of a device, got {parts}")
+    return jax.tree.map(lambda x: x.reshape(parts, rows // parts, *x.shape[1:]), batch)
 
 
 def compile_train_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:

@@ -16,6 +16,7 @@ ROOMS = (
     "types",
     "errors",
     "files",
+    "processes",
     "boxes",
     "priors",
     "matching",
@@ -32,6 +33,7 @@ ROOMS = (
     "data",
     "weights",
     "evaluation",
+    "objective",
     "training",
     "inference",
     "inspection",
@@ -42,11 +44,12 @@ ROOMS = (
 # Where each of these may be imported; everything else in the library has to do without.
 CONFINED = {
     "flax": "models/",
-    "orbax": "checkpoint.py",
+    "orbax": "checkpoint/",
     "grain": "data/loader.py",
     "tensorflow": "data/tfds.py",
     "tensorflow_datasets": "data/tfds.py",
     "pycocotools": "evaluation/coco.py",
+    "tensorboardX": "commands/tensorboard.py",
 }
 COMPILES = {"jit", "pmap", "shard_map"}
 

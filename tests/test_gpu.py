@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssd_jax import augment, boxes, losses, matching, models, optim, parallel, postprocess, priors, training
+from ssd_jax import augment, boxes, losses, matching, models, objective, optim, parallel, postprocess, priors, training
 from ssd_jax.types import Batch, Predictions
 
 pytestmark = pytest.mark.gpu
@@ -81,6 +81,7 @@ def random_batch(size: int = 4) -> Batch:
         ignored=np.zeros((size, slots), bool),
         index=np.arange(size, dtype=np.uint32),
         epoch=np.zeros(size, np.uint32),
+        valid=np.ones(size, bool),
     )
 
 
@@ -153,7 +154,7 @@ def test_augmentation_equals_the_cpu(devices):
     batch = random_batch()
 
     def draw(canvas, size, corners, labels, ignored, index):
-        keys = training.image_keys(0, jnp.zeros_like(index), index)
+        keys = objective.image_keys(0, jnp.zeros_like(index), index)
         return jax.vmap(functools.partial(augment.augment, output_size=(128, 128)))(
             keys, canvas, size, corners, labels, ignored
         )[:3]

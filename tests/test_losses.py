@@ -201,6 +201,21 @@ def test_an_image_without_positives_gives_its_hardest_negatives_if_asked(positiv
 def test_a_negative_number_of_negatives_is_refused():
     with pytest.raises(ValueError, match="empty_negatives must not be negative, got -1"):
         losses.multibox_loss(*example(1, 1), empty_negatives=-1)
+    with pytest.raises(ValueError, match="negative_ratio: expected a finite number of at least 0, got -1"):
+        losses.multibox_loss(*example(1, 1), negative_ratio=-1)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_of_the_location_that_is_none_is_refused(weight):
+    parts = stack(losses.multibox_loss(*example(1, 1)))
+    with pytest.raises(ValueError, match=f"location_weight: expected a finite number of at least 0, got {weight}"):
+        losses.fraction(parts, location_weight=weight)
+
+
+def test_factors_may_be_traced():
+    predictions, targets = example(1)
+    parts = jax.jit(lambda ratio: losses.multibox_loss(predictions, targets, negative_ratio=ratio))(3.0)
+    jax.tree.map(np.testing.assert_array_equal, parts, LOSS[3.0](predictions, targets))
 
 
 @pytest.mark.parametrize("logit", [1e4, -1e4])

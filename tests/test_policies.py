@@ -16,7 +16,7 @@ from PIL import Image
 from voc_folder import add_image, annotation, one_object
 
 from configs import ssd300_voc
-from ssd_jax import checkpoint, data, losses, matching, optim, parallel, priors, recipe, training
+from ssd_jax import checkpoint, data, losses, matching, objective, optim, parallel, priors, recipe, training
 from ssd_jax.data.assemble import Assembler, Policy
 from ssd_jax.errors import InputError
 from ssd_jax.models import Model
@@ -49,10 +49,11 @@ BATCH = Batch(
     ignored=np.zeros((3, 1), bool),
     index=np.arange(3, dtype=np.uint32),
     epoch=np.zeros(3, np.uint32),
+    valid=np.ones(3, bool),
 )
 KERNELS, BIASES = {"conv1_1/kernel", "loc/kernel", "conf/kernel"}, {"conv1_1/bias", "loc/bias", "conf/bias"}
 LOCATION, CONFIDENCE = {"loc/kernel", "loc/bias"}, {"conf/kernel", "conf/bias"}
-UPDATE = KERNELS | BIASES | {"opt_state"}
+UPDATE = KERNELS | BIASES | {"opt_state", "update_norm"}
 GRADIENT = UPDATE | {"loss", "gradient_norm"}
 
 
@@ -119,7 +120,7 @@ def _without_augmentation():
         return canvas.astype(jnp.float32), boxes, labels, ignored, None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.augment, "augment", augment)
+        patch.setattr(objective.augment, "augment", augment)
         yield
 
 
@@ -155,11 +156,11 @@ CASES = [  # section, option, value -> all that changes
     ("optimizer", "warmup_steps", 10, UPDATE | {"learning_rate"}),
     ("optimizer", "warmup_factor", 0.5, set()),  # without a warm-up
     ("optimizer", "schedule", "cosine", set()),  # starts at the same rate
-    ("optimizer", "bias_multiplier", 1.0, BIASES | {"opt_state"}),
-    ("optimizer", "weight_decay", 0.0, KERNELS | {"opt_state"}),
+    ("optimizer", "bias_multiplier", 1.0, BIASES | {"opt_state", "update_norm"}),
+    ("optimizer", "weight_decay", 0.0, KERNELS | {"opt_state", "update_norm"}),
     ("optimizer", "momentum", 0.0, set()),  # of a velocity that is still zero
     ("optimizer", "algorithm", "adamw", UPDATE),
-    ("optimizer", "freeze", ("conv1",), {"conv1_1/kernel", "conv1_1/bias", "opt_state"}),
+    ("optimizer", "freeze", ("conv1",), {"conv1_1/kernel", "conv1_1/bias", "opt_state", "update_norm"}),
     ("train", "ema_decay", 0.9, {"ema"}),
 ]
 
@@ -169,6 +170,28 @@ CASES = [  # section, option, value -> all that changes
 )
 def test_an_option_changes_what_it_should_and_nothing_else(original, section, option, value, expected):
     assert changed(original, one_step(section, **{option: value})) == expected
+
+
+@pytest.mark.parametrize("per", ["global", "image"])
+def test_micro_batches_add_up_to_the_batch(original, per):
+    whole = original if per == "global" else one_step("loss", per=per)
+    cut = one_step("loss", per=per, accumulation_steps=3)
+    for name, value in whole.items():
+        # Three sums in place of one round differently, by some ulp of the largest of their terms.
+        np.testing.assert_allclose(cut[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_micro_batches_are_the_shares_of_the_device_normalizer(original):
+    # Image 1 and 3 have two matched boxes each, image 2 none: (a / 2 + 0 / 1 + b / 2) / 3, as Caffe's iter_size has it.
+    first, _, third = original["image_loss"]
+    cut = one_step("loss", per="device", accumulation_steps=3)
+    np.testing.assert_allclose(cut["loss"], (first / 2 + third / 2) / 3, rtol=1e-6)
+    np.testing.assert_allclose(cut["gradient_norm"], original["gradient_norm"] * 4 / 6, rtol=1e-5)
+
+
+def test_a_batch_that_cannot_be_cut_is_refused():
+    with pytest.raises(ValueError, match="accumulation_steps: expected a divisor of the 3 images of a device, got 2"):
+        one_step("loss", accumulation_steps=2)
 
 
 def test_images_without_objects_alone_gain_by_their_negatives(original):
@@ -288,8 +311,8 @@ EXAMPLE = Example(
 )
 def test_difficult_and_crowd_objects(difficult, crowd, labels, ignored):
     assert (SECTIONS["loader"]["difficult"], SECTIONS["loader"]["crowd"]) == ("train", "drop")
-    batch = Assembler([EXAMPLE], (10, 10), 4, Policy(difficult, crowd), strict=True).assemble([0], [0])
-    base = Assembler([EXAMPLE], (10, 10), 4, Policy("train", "drop"), strict=True).assemble([0], [0])
+    batch = Assembler([EXAMPLE], (10, 10), 4, Policy(difficult, crowd), "stop").assemble([0], [0])
+    base = Assembler([EXAMPLE], (10, 10), 4, Policy("train", "drop"), "stop").assemble([0], [0])
     assert batch.labels[0].tolist() == labels and batch.ignored[0].tolist() == [bool(flag) for flag in ignored]
     kept = [label - 1 for label in labels if label]
     np.testing.assert_array_equal(batch.boxes[0, : len(kept)], EXAMPLE.boxes[kept])

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from test_priors import GOLDEN
 
 from ssd_jax import models, recipe
-from ssd_jax.commands import checks, inputs, setup
+from ssd_jax.commands import checks, inputs, resume, setup
 from ssd_jax.errors import InputError
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -89,10 +89,20 @@ def test_missing_data_and_weights_are_named_in_one_message():
         assert part in str(error.value)
 
 
+def test_a_batch_is_a_multiple_of_devices_and_micro_batches():
+    options = load("ssd_demo")
+    options["train"] = {**options["train"], "batch_size": 32, "accumulation_steps": 3}
+    message = "config.train.batch_size: expected a multiple of the 8 devices times 3 accumulation_steps, got 32"
+    with pytest.raises(InputError, match=message):
+        checks.check_settings(options)
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
         ("train", "log_every", 0),
+        ("train", "accumulation_steps", 0),
+        ("train", "on_nonfinite", "ignore"),
         ("train", "batch_size", 9),  # not a multiple of the eight fake devices
         ("evaluate", "batch_size", 12),
         ("evaluate", "metric", "map"),
@@ -103,6 +113,15 @@ def test_settings_of_the_loop_are_checked_before_it_starts(section, key, value):
     checks.check_settings(options)
     options[section] = {**options[section], key: value}
     with pytest.raises(InputError, match=rf"config\.{section}\.{key}.*{value}"):
+        checks.check_settings(options)
+
+
+def test_clipped_default_boxes_leave_none_to_ignore():
+    options = load("ssd_demo")
+    options["priors"] = {**options["priors"], "clip": True}
+    checks.check_settings(options)
+    options["loss"] = {**options["loss"], "ignore_cross_boundary": True}
+    with pytest.raises(InputError, match=r"config\.loss\.ignore_cross_boundary.*config\.priors\.clip=True"):
         checks.check_settings(options)
 
 
@@ -130,4 +149,4 @@ def test_steps_that_leave_the_image_are_refused():
 def test_changes_between_two_runs_are_listed():
     old, new = load("ssd300_voc"), load("ssd300_voc")
     new["optimizer"] = {**new["optimizer"], "learning_rate": 0.1}
-    assert setup.changes(old, new) == {"optimizer.learning_rate": (1e-3, 0.1)}
+    assert resume.changes(old, new) == {"optimizer.learning_rate": (1e-3, 0.1)}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssd_jax import models, optim, parallel, priors, training
+from ssd_jax import models, objective, optim, parallel, priors, training
 from ssd_jax.types import Batch
 
 SIZE = (64, 64)
@@ -41,6 +41,7 @@ def make_batch(size: int = 16, seed: int = 0) -> Batch:
         ignored=np.zeros((size, 3), bool),
         index=np.arange(size, dtype=np.uint32),
         epoch=np.zeros(size, np.uint32),
+        valid=np.ones(size, bool),
     )
 
 
@@ -72,6 +73,14 @@ def start(batch_norm: bool) -> training.TrainState:
 
 def copy(state):
     return jax.tree.map(jnp.copy, state)
+
+
+def poison(state: training.TrainState) -> training.TrainState:
+    """Makes the logits of one level infinite."""
+    params = jax.tree.map(lambda x: x, state.params)  # other dicts, the same arrays
+    bias = params["heads"]["fc7_mbox_conf"]["bias"]
+    params["heads"]["fc7_mbox_conf"]["bias"] = jnp.full_like(bias, jnp.inf)
+    return state._replace(params=params)
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +121,24 @@ def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, batch_norm):
     assert compiled._cache_size() == 1
 
 
+def test_micro_batches_on_eight_devices_make_the_step_of_the_whole_batch(mesh):
+    before, batch = start(False), make_batch(32)
+    batch = batch._replace(labels=np.where(np.arange(32)[:, None] % 8 < 3, 0, batch.labels))  # unequal shares
+    whole, whole_metrics = jax.jit(make_step(None, False))(before, batch)
+    compiled = training.compile_train_step(make_step(parallel.AXIS, False, accumulation_steps=4), mesh)
+    cut, cut_metrics = compiled(parallel.replicate(copy(before), mesh), parallel.split(batch, mesh))
+    assert_same_update(cut, whole, before)
+    assert (int(cut_metrics.positives), int(cut_metrics.negatives)) == (
+        int(whole_metrics.positives),
+        int(whole_metrics.negatives),
+    )
+    np.testing.assert_allclose(cut_metrics.loss, whole_metrics.loss, rtol=1e-5)  # order of summation
+    np.testing.assert_allclose(cut_metrics.image_loss, whole_metrics.image_loss, rtol=1e-4, atol=1e-4)
+
+
 def test_a_step_that_is_not_finite_changes_nothing_and_names_the_image():
     before, batch = start(False), make_batch(2)
-    poisoned = before._replace(params=jax.tree.map(lambda x: x, before.params))
-    poisoned.params["heads"]["fc7_mbox_conf"]["bias"] = jnp.full_like(
-        before.params["heads"]["fc7_mbox_conf"]["bias"], jnp.inf
-    )
+    poisoned = poison(before)
     batch = batch._replace(labels=np.int32([[1, 2, 3], [0, 0, 0]]))  # the second image has no objects, so no loss
     after, metrics = jax.jit(make_step(None, False))(poisoned, batch)
     assert not metrics.finite and np.isfinite(metrics.image_loss).tolist() == [False, True]
@@ -125,9 +146,23 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_image():
         np.testing.assert_array_equal(a, b)
 
 
+def test_after_a_halt_the_state_stays_until_the_host_has_looked():
+    good, batch = start(False), make_batch(2)
+    step = jax.jit(make_step(None, False, halt=True))
+    after, _ = step(good, batch)
+    assert int(after.step) == 1 and not after.halted
+    halted, metrics = step(poison(good), batch)
+    assert not metrics.finite and halted.halted and int(halted.step) == 0
+    kept, metrics = step(good._replace(halted=halted.halted), batch)  # a batch that would do
+    assert metrics.finite and kept.halted
+    for a, b in zip(jax.tree.leaves(kept.params), jax.tree.leaves(good.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_pictures_of_background_teach_if_asked_but_the_place_of_a_missing_one_does_not():
     batch = make_batch(2)._replace(labels=np.zeros((2, 3), np.int32))
-    missing = batch._replace(size=np.int32([SIZE, (1, 1)]))  # as the loader leaves what it could not read
+    # As the loader leaves what it could not read:
+    missing = batch._replace(size=np.int32([SIZE, (1, 1)]), valid=np.array([True, False]))
     step = jax.jit(make_step(None, False, empty_negatives=5))
     assert int(step(start(False), batch)[1].negatives) == 10
     metrics = step(start(False), missing)[1]
@@ -145,7 +180,7 @@ def test_the_moving_average_follows_the_parameters_by_its_decay():
 
 def test_augmentation_keys_depend_on_seed_epoch_and_index_alone():
     def data(*arguments):
-        return jax.random.key_data(training.image_keys(*arguments))
+        return jax.random.key_data(objective.image_keys(*arguments))
 
     epoch, index = jnp.uint32([0, 0, 1]), jnp.uint32([5, 6, 5])
     keys = data(0, epoch, index)

@@ -23,7 +23,15 @@ ROOTS = {  # kind of data -> what config.data.root is to name
     "folder": "the folder of the images",
 }
 POSITIVE = {
-    "train": ("batch_size", "num_steps", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints"),
+    "train": (
+        "batch_size",
+        "num_steps",
+        "accumulation_steps",
+        "log_every",
+        "evaluate_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+    ),
     "evaluate": ("batch_size",),
 }
 
@@ -53,12 +61,21 @@ def check_settings(recipe: recipes.Recipe) -> None:
             if recipe[section][key] < 1:
                 raise InputError(f"config.{section}.{key}: expected at least 1, got {recipe[section][key]}")
         batch_size, devices = recipe[section]["batch_size"], jax.device_count()
-        if batch_size % devices:
-            raise InputError(
-                f"config.{section}.batch_size: expected a multiple of the {devices} devices, got {batch_size}"
-            )
+        parts = recipe[section].get("accumulation_steps", 1)
+        if batch_size % (devices * parts):
+            wanted = f"the {devices} devices" + (f" times {parts} accumulation_steps" if parts > 1 else "")
+            raise InputError(f"config.{section}.batch_size: expected a multiple of {wanted}, got {batch_size}")
     if not 0 <= recipe["train"]["ema_decay"] < 1:
         raise InputError(f"config.train.ema_decay: expected a number in [0, 1), got {recipe['train']['ema_decay']}")
+    if recipe["train"]["on_nonfinite"] not in ("stop", "skip"):
+        raise InputError(
+            f"config.train.on_nonfinite: expected 'stop' or 'skip', got {recipe['train']['on_nonfinite']!r}"
+        )
+    if recipe["priors"]["clip"] and recipe["loss"]["ignore_cross_boundary"]:
+        raise InputError(
+            "config.loss.ignore_cross_boundary: expected False with config.priors.clip=True, since no clipped "
+            "default box crosses the image's edge, got True"
+        )
     if recipe["train"]["seed"] < 0:
         raise InputError(f"config.train.seed: expected 0 or more, got {recipe['train']['seed']}")
     canvas = recipe["loader"]["canvas"]
@@ -106,6 +123,7 @@ def abstract_batch(recipe: recipes.Recipe, rows: int, max_boxes: int) -> Batch:
         ignored=spec((rows, max_boxes), jnp.bool_),
         index=spec((rows,), jnp.uint32),
         epoch=spec((rows,), jnp.uint32),
+        valid=spec((rows,), jnp.bool_),
     )
 
 

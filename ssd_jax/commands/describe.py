@@ -100,7 +100,9 @@ def report_scores(
     progress: Progress, recipe: recipes.Recipe, step: int, evaluation: scoring.Evaluation
 ) -> dict[str, float]:
     """Prints and records the figures of an evaluation; returns the one that checkpoints are compared by."""
-    figures = scoring.METRICS[recipe["evaluate"]["metric"]](evaluation)
-    progress.say(f"step {step}  " + "  ".join(f"{TITLES[name]} {value:.4f}" for name, value in figures.items()))
+    figures = scoring.figures(evaluation, recipe["evaluate"]["metric"])
+    shown = "  ".join(f"{title} {figures[name]:.4f}" for name, title in TITLES.items() if name in figures)
+    progress.say(f"step {step}  {shown}  validation loss {evaluation.losses['validation_loss']:.3f}")
     progress.record({"step": step, **figures})
+    progress.show(step, evaluation)
     return {"map": next(iter(figures.values()))}

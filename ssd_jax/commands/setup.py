@@ -2,10 +2,10 @@
 
 import contextlib
 import functools
+import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
-from importlib import metadata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssd_jax import checkpoint, models, parallel, training, weights
+from ssd_jax import checkpoint, files, models, objective, parallel, processes, training, weights
 from ssd_jax import recipe as recipes
-from ssd_jax.commands import checks, inputs
+from ssd_jax.commands import checks, inputs, provenance
 from ssd_jax.errors import InputError
 
-VERSIONED = ("ssd_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
+LOCK = ".training.lock"
 
 
 class Network(NamedTuple):
@@ -42,7 +42,7 @@ def initial_state(recipe: recipes.Recipe, network: Network, workdir: Path | None
     Args:
       recipe: the training.
       network: of :func:`build_network`.
-      workdir: of a run that :func:`resume` may go on with; what it once started from is not needed any more.
+      workdir: of a run that ``resume.resume`` may go on with; what it once started from is not needed any more.
     """
     optimizer = recipes.build_optimizer(recipe)
     key, ema_decay = jax.random.key(recipe["train"]["seed"]), recipe["train"]["ema_decay"]
@@ -79,20 +79,37 @@ def is_run(workdir: Path) -> bool:
 
 def compile_train_step(recipe: recipes.Recipe, network: Network) -> Callable:
     """Returns the compiled step(state, batch) -> (state, metrics) of the recipe."""
-    step = recipes.splat(
-        "loss",
+    train = recipe["train"]
+    step = _with_loss_options(
         training.make_train_step,
+        recipe,
+        network,
+        optimizer=recipes.build_optimizer(recipe),
+        accumulation_steps=train["accumulation_steps"],
+        ema_decay=train["ema_decay"],
+        halt=train["on_nonfinite"] == "stop",
+    )
+    return training.compile_train_step(step, network.mesh)
+
+
+def make_loss_fn(recipe: recipes.Recipe, network: Network) -> Callable:
+    """Returns what a step differentiates, loss(params, model_state, batch), not compiled."""
+    return _with_loss_options(objective.make_loss_fn, recipe, network)
+
+
+def _with_loss_options(make: Callable, recipe: recipes.Recipe, network: Network, **options: Any) -> Callable:
+    return recipes.splat(
+        "loss",
+        make,
         recipe["loss"],
         model=network.model,
         priors=network.default_boxes,
-        optimizer=recipes.build_optimizer(recipe),
         seed=recipe["train"]["seed"],
         output_size=recipe["model"]["image_size"],
         augment_options=recipes.augment_options(recipe),
         match_options=recipe["match"],
-        ema_decay=recipe["train"]["ema_decay"],
+        **options,
     )
-    return training.compile_train_step(step, network.mesh)
 
 
 def check_train_step(recipe: recipes.Recipe, step: Callable, state: training.TrainState, source: Any) -> None:
@@ -118,90 +135,39 @@ def open_workdir(workdir: str | None, *, option: str = "--workdir") -> Path:
         raise InputError(f"{option}: expected a folder to write to, cannot use {path}: {error.strerror}") from error
 
 
+@contextlib.contextmanager
+def lock_workdir(workdir: Path) -> Iterator[None]:
+    """Keeps a second training out of a folder; reading it, as evaluate.py does, needs no lock.
+
+    The first process of a run holds the lock for all. It ends with that process, however it ends.
+
+    Raises:
+      InputError: on every process of the run, if another one holds it.
+    """
+    busy = f"{workdir}: expected a folder that no other run writes to, but a training is at work there"
+    holder = f" (process {os.getpid()} on {platform.node()})"
+    error = None
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(files.exclusive(workdir / LOCK, busy, holder=holder))
+            except InputError as caught:
+                error = caught
+        if processes.anywhere(error is not None):
+            raise error or InputError(busy)
+        yield
+
+
 def run_description(recipe: recipes.Recipe, source: Any) -> dict[str, Any]:
     """Returns the JSON document saved beside each checkpoint: all that is needed to use its arrays."""
-    versions = {"python": platform.python_version()}
-    for name in VERSIONED:
-        with contextlib.suppress(metadata.PackageNotFoundError):  # ssd_jax run from its folder, not installed
-            versions[name] = metadata.version(name)
     derived = {"max_boxes": inputs.padded_boxes(recipe, source), "training_images": len(source), "source": source.name}
-    return {"config": recipe, "class_names": list(source.class_names), "derived": derived, "versions": versions}
-
-
-def resume(
-    manager: Any, state: training.TrainState, description: Mapping[str, Any], mesh: jax.sharding.Mesh
-) -> tuple[training.TrainState, int]:
-    """Returns the newest saved state and its step, or the given state and 0 if there is none.
-
-    Raises:
-      InputError: if the saved run has other classes or another network.
-    """
-    step = checkpoint.latest(manager)
-    if step is None:
-        return state, 0
-    saved = checkpoint.restore_meta(manager, step)
-    if saved["class_names"] != description["class_names"]:
-        raise InputError(
-            f"{manager.directory}: the run has the classes {saved['class_names'][1:]}, "
-            f"the data {description['class_names'][1:]}; expected the same, or another --workdir"
-        )
-    for key, (old, new) in changes(saved["config"], description["config"]).items():
-        print(f"note: config.{key} was {old} when this run was saved, is {new} now")
-    return checkpoint.restore(manager, step, state, mesh), step
-
-
-def changes(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Returns the options that differ between two configurations: dotted name -> (old, new)."""
-    old, new = recipes.plain(old), recipes.plain(new)
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return {} if old == new else {prefix: (old, new)}
-    found = {}
-    for key in dict.fromkeys([*old, *new]):
-        found |= changes(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
-    return found
-
-
-def restore_run(workdir: str, step: int | None, recipe: recipes.Recipe) -> tuple[Network, Any, int, str]:
-    """Restores a trained network.
-
-    Args:
-      workdir: folder of the run.
-      step: which checkpoint; None = the best by metric if one was measured, else the newest.
-      recipe: of the checkpoint, with overrides.
-
-    Returns:
-      The network, its variables, the step and why this step.
-
-    Raises:
-      InputError: if there is no such checkpoint or it does not fit the recipe.
-    """
-    with checkpoint.open_existing(workdir) as manager:
-        step, choice = choose_step(manager, step)
-        class_names = tuple(checkpoint.restore_meta(manager, step)["class_names"])
-        network = build_network(recipe, class_names)
-        if recipe["data"]["class_names"] and tuple(recipe["data"]["class_names"]) not in (class_names, class_names[1:]):
-            raise InputError(f"config.data.class_names: the checkpoint's classes are {class_names[1:]}, and stay")
-        like = jax.eval_shape(network.model.init, jax.random.key(0))
-        return network, checkpoint.restore_variables(manager, step, like, network.mesh), step, choice
-
-
-def choose_step(manager: Any, step: int | None) -> tuple[int, str]:
-    """Returns the step to use and the reason for it."""
-    known = checkpoint.steps(manager)
-    if step is not None:
-        if step not in known:
-            raise InputError(f"--step: expected one of {known} in {manager.directory}, got {step}")
-        return step, "as asked"
-    best = checkpoint.best(manager)
-    if best is not None:
-        return best, f"best by metric; there are steps {', '.join(map(str, known))}"
-    return known[-1], "newest; none was evaluated during training"
-
-
-def checkpoint_config(workdir: str, step: int | None) -> dict[str, Any]:
-    """Reads the configuration that a run was saved with."""
-    with checkpoint.open_existing(workdir) as manager:
-        return checkpoint.restore_meta(manager, choose_step(manager, step)[0])["config"]
+    return {
+        "config": recipe,
+        "class_names": list(source.class_names),
+        "derived": derived,
+        "versions": provenance.versions(),
+        "commit": provenance.git_commit(),
+    }
 
 
 def parameter_count(params: Any) -> int:
