@@ -89,10 +89,10 @@ def start(section: str = "", options: tuple = ()) -> training.TrainState:
     return training.init_state(jax.random.key(0), toy_network(), tx, ema_decay=ema_decay)
 
 
-def one_step(section: str = "", **options) -> dict[str, np.ndarray]:
-    """All that a step gives, by name: metrics, parameters, and the state of the optimizer as a list of arrays."""
+def make_step(section: str = "", halt: bool = False, **options):
+    """The step of the defaults, but for some options of one section. Not compiled."""
     sections = {name: dict(SECTIONS[name], **(options if section == name else {})) for name in SECTIONS}
-    step = training.make_train_step(
+    return training.make_train_step(
         toy_network(),
         PRIORS,
         optim.make_optimizer(num_steps=100, **sections["optimizer"]),
@@ -101,10 +101,15 @@ def one_step(section: str = "", **options) -> dict[str, np.ndarray]:
         augment_options={},
         match_options=sections["match"],
         ema_decay=sections["train"]["ema_decay"],
+        halt=halt,
         axis_name=None,
         **sections["loss"],
     )
-    state, metrics = step(start(section, tuple(options.items())), BATCH)
+
+
+def one_step(section: str = "", **options) -> dict[str, np.ndarray]:
+    """All that a step gives, by name: metrics, parameters, and the state of the optimizer as a list of arrays."""
+    state, metrics = make_step(section, **options)(start(section, tuple(options.items())), BATCH)
     leaves = jax.tree_util.tree_flatten_with_path(state.params)[0]
     named = {"/".join(entry.key for entry in path[1:]): np.asarray(leaf) for path, leaf in leaves}
     opt_state = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.opt_state)])
@@ -192,6 +197,28 @@ def test_micro_batches_are_the_shares_of_the_device_normalizer(original):
 def test_a_batch_that_cannot_be_cut_is_refused():
     with pytest.raises(ValueError, match="accumulation_steps: expected a divisor of the 3 images of a device, got 2"):
         one_step("loss", accumulation_steps=2)
+
+
+def test_the_moving_average_follows_the_parameters_by_its_decay():
+    before = start("train", (("ema_decay", 0.75),))
+    after, _ = make_step("train", ema_decay=0.75)(before, BATCH)
+    for old, new, average in zip(*map(jax.tree.leaves, (before.params, after.params, after.ema)), strict=True):
+        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-6)
+    assert training.evaluated_variables(after)["params"] is after.ema
+
+
+def test_after_a_halt_the_state_stays_until_the_host_has_looked():
+    good, step = start(), make_step(halt=True)
+    poisoned = good._replace(params={**good.params, "heads": jax.tree.map(jnp.log, good.params["heads"])})  # of < 0
+    after, _ = step(good, BATCH)
+    assert int(after.step) == 1 and not after.halted
+    halted, metrics = step(poisoned, BATCH)
+    assert not metrics.finite and halted.halted and int(halted.step) == 0
+    kept, metrics = step(good._replace(halted=halted.halted), BATCH)  # a batch that would do
+    assert metrics.finite and kept.halted and int(kept.step) == 0
+    jax.tree.map(np.testing.assert_array_equal, kept.params, good.params)
+    going_on, metrics = make_step()(poisoned, BATCH)  # without the option, only the bad step is left out
+    assert not metrics.finite and not going_on.halted and int(going_on.step) == 0
 
 
 def test_images_without_objects_alone_gain_by_their_negatives(original):

@@ -99,7 +99,7 @@ def assert_same_update(ours, reference, before):
     assert np.mean(moved) > 0.9
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("batch_norm", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, batch_norm):
     before, batch = start(batch_norm), make_batch()
     one, one_metrics = jax.jit(make_step(None, batch_norm))(before, batch)
@@ -121,6 +121,7 @@ def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, batch_norm):
     assert compiled._cache_size() == 1
 
 
+@pytest.mark.slow  # what is faster stands in test_policies.py and test_distributed.py
 def test_micro_batches_on_eight_devices_make_the_step_of_the_whole_batch(mesh):
     before, batch = start(False), make_batch(32)
     batch = batch._replace(labels=np.where(np.arange(32)[:, None] % 8 < 3, 0, batch.labels))  # unequal shares
@@ -146,19 +147,6 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_image():
         np.testing.assert_array_equal(a, b)
 
 
-def test_after_a_halt_the_state_stays_until_the_host_has_looked():
-    good, batch = start(False), make_batch(2)
-    step = jax.jit(make_step(None, False, halt=True))
-    after, _ = step(good, batch)
-    assert int(after.step) == 1 and not after.halted
-    halted, metrics = step(poison(good), batch)
-    assert not metrics.finite and halted.halted and int(halted.step) == 0
-    kept, metrics = step(good._replace(halted=halted.halted), batch)  # a batch that would do
-    assert metrics.finite and kept.halted
-    for a, b in zip(jax.tree.leaves(kept.params), jax.tree.leaves(good.params), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_pictures_of_background_teach_if_asked_but_the_place_of_a_missing_one_does_not():
     batch = make_batch(2)._replace(labels=np.zeros((2, 3), np.int32))
     # As the loader leaves what it could not read:
@@ -167,15 +155,6 @@ def test_pictures_of_background_teach_if_asked_but_the_place_of_a_missing_one_do
     assert int(step(start(False), batch)[1].negatives) == 10
     metrics = step(start(False), missing)[1]
     assert int(metrics.negatives) == 5 and float(metrics.image_loss[1]) == 0
-
-
-def test_the_moving_average_follows_the_parameters_by_its_decay():
-    model, _ = network(None, False)
-    state = jax.jit(lambda key: training.init_state(key, model, OPTIMIZER, ema_decay=0.75))(jax.random.key(0))
-    after, _ = jax.jit(make_step(None, False, ema_decay=0.75))(state, make_batch(2))
-    for old, new, average in zip(*map(jax.tree.leaves, (state.params, after.params, after.ema)), strict=True):
-        np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
-    assert training.evaluated_variables(after)["params"] is after.ema
 
 
 def test_augmentation_keys_depend_on_seed_epoch_and_index_alone():
