@@ -3,16 +3,16 @@
     python -m ssd_jax.commands.seeds --config=configs/ablation.py:full --workdir=runs/ablation/full --num_seeds=3 \
         --config.data.root=/path/to/folder --config.data.train_split=trainval --config.data.eval_split=test
 
-It takes some five minutes a run on two CPU cores, because everything is small: a quarter of the width, 128x128 pixels,
+It takes some seven minutes a run on one CPU core, because everything is small: a quarter of the width, 128x128 pixels,
 600 steps from random weights. Its figures tell the columns apart on that scale and are none of the paper's.
-Measured: not yet; docs/reproduce.md, "A small ablation", has a first attempt that was too short.
+Measured: docs/reproduce.md, "A small ablation"; `two_sources` not yet.
 
 | variant       | what is changed                                                                                |
 |---------------|------------------------------------------------------------------------------------------------|
 | full          | nothing                                                                                        |
 | flip_only     | no distortion, no expansion, no crop                                                           |
 | squares       | default boxes without aspect ratios                                                            |
-| two_sources   | the two finest maps alone; the second carries the scales of the others (as Table 3 stacks them) |
+| two_sources   | the two finest maps alone; the second carries the scales of the others, stacked as in Table 3   |
 | inside        | default boxes that cross the edge of the image are not trained (Table 3, "use boundary boxes? No") |
 """
 

@@ -16,7 +16,7 @@ import tiny_run
 import toy_run
 
 from ssd_jax import losses, parallel
-from ssd_jax.commands import distributed, scoring
+from ssd_jax.commands import distributed, metrics_log, scoring
 from ssd_jax.errors import InputError
 from ssd_jax.types import LossParts
 
@@ -365,3 +365,29 @@ def test_a_run_of_two_processes_stops_by_a_signal_to_one_resumes_and_is_evaluate
     assert figures[0]["voc"] == figures[1]["voc"]
     assert figures[0]["validation_loss"] == pytest.approx(figures[1]["validation_loss"], rel=1e-5)
     assert lines[-1]["validation_loss"] == pytest.approx(figures[0]["validation_loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_of_which_one_is_killed_three_times_ends_as_the_unbroken_one(tmp_path, environ):
+    """The other process ends with it, at the latest when the launcher sees to that, and the job is started again."""
+    length = ("--config.train.num_steps=40", "--config.train.checkpoint_every=5", "--config.train.evaluate_every=20")
+    found = {}
+    for name, victims in (("unbroken", ()), ("broken", (0, 1, 0))):
+        workdir, logs = tmp_path / name, tmp_path / f"{name} logs"
+        logs.mkdir()
+        options = (*tiny_run.TINY, *length, f"--workdir={workdir}")
+        metrics = workdir / "metrics.jsonl"
+        for victim in victims:
+            started = start_pair("train.py", *options, environ=environ, logs=logs)
+            before = metrics.read_text() if metrics.exists() else ""
+            assert tiny_run.wait_for(
+                lambda before=before, metrics=metrics: metrics.exists() and metrics.read_text() != before, started[0]
+            ), (logs / "log.0").read_text()
+            started[victim].kill()
+            started[victim].wait()
+            started[1 - victim].kill()  # as srun --kill-on-bad-exit does: by itself it may take 100 s to notice
+            assert wait_all(started, logs) == [-signal.SIGKILL] * 2
+        assert wait_all(start_pair("train.py", *options, environ=environ, logs=logs), logs) == [0, 0]
+        checksums = json.loads((workdir / "checkpoints" / "40" / "meta" / "metadata").read_text())["checksums"]
+        found[name] = checksums["arrays"], [metrics_log.comparable(line) for line in metrics.read_text().splitlines()]
+    assert found["broken"] == found["unbroken"]

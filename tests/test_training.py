@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_run
 
 from ssd_jax import models, objective, optim, parallel, priors, training
 from ssd_jax.types import Batch
@@ -165,3 +166,20 @@ def test_augmentation_keys_depend_on_seed_epoch_and_index_alone():
     keys = data(0, epoch, index)
     assert len(np.unique(np.concatenate([keys, data(1, epoch, index)]), axis=0)) == 6
     np.testing.assert_array_equal(data(0, epoch[::-1], index[::-1]), keys[::-1])
+
+
+@pytest.mark.slow
+def test_a_hundred_steps_compile_one_program(mesh):
+    """Whatever the images hold: boxes or none, all or none readable, another epoch, a rate that drops."""
+    compiled = training.compile_train_step(toy_run.train_step(parallel.AXIS, True), mesh)
+    state, rng = parallel.replicate(copy(toy_run.start(True)), mesh), np.random.default_rng(0)
+    batches = toy_run.batches()
+    for step in range(100):
+        batch = batches[step % len(batches)]
+        batch = batch._replace(
+            labels=batch.labels * rng.integers(0, 2, batch.labels.shape, np.int32),
+            valid=batch.valid & (step % 7 != 0),
+            epoch=np.full_like(batch.epoch, step),
+        )
+        state, _ = compiled(state, parallel.split(batch, mesh))
+    assert compiled._cache_size() == 1 and int(state.step) == 100
