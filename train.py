@@ -130,7 +130,7 @@ def main(_) -> int:
             if start and is_due(start) and not checkpoint.is_evaluated(manager, start):  # stopped before it could be
                 scores = score(start)
                 stopping = scores is None
-                if scores:
+                if scores and len(checkpoint.steps(manager)) > 1:  # never delete the only one before it is replaced
                     checkpoint.delete(manager, start)
                     save(start, scores)
             try:

@@ -6,6 +6,8 @@ network the trouble begins. ``--config.section.key=value`` beside it tries the s
 """
 
 import json
+import shlex
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssd_jax import checkpoint, files, parallel, training
+from ssd_jax import checkpoint, files, parallel, processes, training
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import setup
 from ssd_jax.commands.progress import NonFiniteStep
@@ -56,7 +58,11 @@ def write(
     folder = Path(workdir) / "nonfinite" / f"step_{error.step}"
     # Every process knows the names of its own rows only, and they travel with them.
     document = {"step": error.step, "config": description["config"], "class_names": description["class_names"]}
+    document["processes"] = jax.process_count()
     try:
+        if jax.process_index() == 0:
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier dump, perhaps of more processes
+        processes.wait_for_all("dump begun")
         folder.mkdir(parents=True, exist_ok=True)
         names = np.array([name_of(int(index)) for index in error.batch.index])
         with open(folder / ARRAYS.format(jax.process_index()), "wb") as file:
@@ -67,7 +73,8 @@ def write(
     except (OSError, InputError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         return InputError(f"{error}. The step could not be written down for --replay: {reason}")
-    return InputError(f"{error}. The step is in {folder}: python train.py --replay={folder} makes it again")
+    command = f"python train.py --replay={shlex.quote(str(folder))}"
+    return InputError(f"{error}. The step is in {folder}: {command} makes it again")
 
 
 def read(folder: str) -> Dump:
@@ -80,8 +87,8 @@ def read(folder: str) -> Dump:
     try:
         document = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         shares = []
-        while (share := path / ARRAYS.format(len(shares))).exists():
-            with np.load(share, allow_pickle=False) as arrays:
+        for number in range(int(document["processes"])):
+            with np.load(path / ARRAYS.format(number), allow_pickle=False) as arrays:
                 shares.append(dict(arrays))
         joined = {name: np.concatenate([share[name] for share in shares]) for name in shares[0]}
         names = dict(zip(joined["index"].tolist(), joined.pop("names").tolist(), strict=True))
