@@ -10,25 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_run
 from PIL import Image
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-TINY = [
-    "--config=configs/ssd_demo.py",
-    "--config.data.shapes.image_size=(64,64)",
-    "--config.data.shapes.length=10",
-    "--config.loader.canvas=(64,64)",
-    "--config.model.image_size=(64,64)",
-    "--config.model.width_multiplier=0.125",
-    "--config.train.batch_size=4",
-    "--config.train.num_steps=6",
-    "--config.train.log_every=2",
-    "--config.train.evaluate_every=6",
-    "--config.train.checkpoint_every=3",
-    "--config.evaluate.batch_size=4",
-    # A schedule that does not depend on the number of steps: runs of different length share their compilation.
-    "--config.optimizer.schedule=steps",
-]
+from tiny_run import REPOSITORY, TINY
 
 
 def command(*arguments: str) -> list[str]:
@@ -38,12 +22,7 @@ def command(*arguments: str) -> list[str]:
 @pytest.fixture(scope="module", autouse=True)
 def environment(tmp_path_factory) -> Iterator[None]:
     """One device, since the eight fake ones would only slow these runs down; and each program is compiled once."""
-    variables = {
-        "XLA_FLAGS": "",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    variables = tiny_run.environment(tmp_path_factory.mktemp("compiled"))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
