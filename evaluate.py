@@ -41,7 +41,7 @@ def define_config(argv: Sequence[str]) -> None:
         from ssd_jax.commands import options, resume
 
         config = ConfigDict(recipes.plain(resume.checkpoint_config(chosen.ckpt, chosen.step)))
-        options.define_config_dict("config", config, argv)
+        options.define_config_dict("config", config, argv, origin="the checkpoint")
 
 
 def main(_) -> int:
@@ -112,4 +112,4 @@ def write_report(output: Path, step: int, found: "Evaluation") -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, prepare=define_config)
+    cli.run(main, prepare=define_config, imports=["ssd_jax.commands.scoring"])

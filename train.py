@@ -40,7 +40,7 @@ def define_config(argv: Sequence[str]) -> None:
         from ssd_jax.commands import options, replay
 
         config = ConfigDict(recipes.plain(replay.read(chosen.replay).config))
-        options.define_config_dict("config", config, argv)
+        options.define_config_dict("config", config, argv, origin="--replay")
 
 
 def main(_) -> int:
@@ -97,7 +97,8 @@ def main(_) -> int:
         checkpoint.open_manager(workdir, keep=settings["keep_checkpoints"]) as manager,
     ):
         state, start = resume.resume(manager, state, description, network.mesh)
-        print(f"resuming after step {start} of {total}" if start else f"starting in {workdir}", flush=True)
+        rest = ": nothing is left to train" if start >= total else ""
+        print(f"resuming after step {start} of {total}{rest}" if start else f"starting in {workdir}", flush=True)
         stream = inputs.train_batches(recipe, source, start, cache)
         progress = Progress(
             workdir,
@@ -130,9 +131,8 @@ def main(_) -> int:
             if start and is_due(start) and not checkpoint.is_evaluated(manager, start):  # stopped before it could be
                 scores = score(start)
                 stopping = scores is None
-                if scores and len(checkpoint.steps(manager)) > 1:  # never delete the only one before it is replaced
-                    checkpoint.delete(manager, start)
-                    save(start, scores)
+                if scores:
+                    checkpoint.add_metrics(manager, start, scores)
             try:
                 for step in range(start + 1, total + 1) if not stopping else ():
                     trace.before(step)
@@ -161,4 +161,4 @@ def main(_) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, prepare=define_config)
+    cli.run(main, prepare=define_config, imports=["ssd_jax.commands.scoring", "ssd_jax.commands.resume"])

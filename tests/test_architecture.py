@@ -33,6 +33,7 @@ ROOMS = (
     "data",
     "weights",
     "evaluation",
+    "analysis",
     "objective",
     "training",
     "inference",

@@ -44,6 +44,25 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
         assert (checkpoint.latest(manager), checkpoint.best(manager)) == (4, 2)
 
 
+def test_a_metric_is_added_to_a_checkpoint_without_writing_its_arrays_again(tmp_path):
+    def arrays():
+        files = [path for path in (tmp_path / "checkpoints" / "1" / "state").rglob("*") if path.is_file()]
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    with checkpoint.open_manager(tmp_path, keep=1) as manager:
+        checkpoint.save(manager, 1, state(1), META)
+        checkpoint.wait(manager)
+        before = arrays()
+        assert not checkpoint.is_evaluated(manager, 1) and checkpoint.best(manager) is None
+        checkpoint.add_metrics(manager, 1, {"map": 0.25})
+        assert checkpoint.is_evaluated(manager, 1) and checkpoint.best(manager) == 1
+        assert arrays() == before
+        checkpoint.save(manager, 2, state(2), META, metrics={"map": 0.125})
+        checkpoint.save(manager, 3, state(3), META)
+    with checkpoint.open_existing(tmp_path) as manager:
+        assert (checkpoint.steps(manager), checkpoint.best(manager)) == ([1, 3], 1)  # kept because it is the best
+
+
 def test_without_metrics_there_is_no_best(tmp_path):
     save_all(tmp_path, {1: None})
     with checkpoint.open_existing(tmp_path) as manager:

@@ -153,7 +153,7 @@ def test_of_a_scalar_given_twice_the_last_counts_as_everywhere(folder):
 def test_overrides_of_a_config_without_a_file():
     def define(*arguments):
         config = ConfigDict({"seed": 1, "sizes": (1, 2)})
-        options.define_config_dict("config", config, ["program.py", *arguments], values)
+        options.define_config_dict("config", config, ["program.py", *arguments], values, origin="a run")
         return options.parse(["program.py", *arguments], values)
 
     values = flags.FlagValues()
@@ -171,6 +171,10 @@ def test_overrides_of_a_config_without_a_file():
     values = flags.FlagValues()
     with pytest.raises(InputError, match="^--config.sizes: expected a tuple of int, got"):
         define("--config.sizes=(3,'x')")
+    for given in (["--config=recipe.py"], ["--config", "recipe.py"], ["-config=recipe.py"]):
+        values = flags.FlagValues()
+        with pytest.raises(InputError, match="^--config: expected no file, since the configuration comes from a run; "):
+            define(*given)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +196,52 @@ def test_a_bug_keeps_its_traceback(folder):
     done = run_program(folder, "--fail=bug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ValueError: a bug" in done.stderr
+
+
+IMPORTING = """
+import signal
+from ssd_jax.commands import cli
+
+def main(_):
+    print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+
+cli.run(main, imports=["slow_import"])
+"""
+SLOW_IMPORT = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+print("import goes on", flush=True)
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_ends_a_program_that_still_imports_at_once_and_only_then(folder, ignored):
+    (folder / "slow_import.py").write_text(SLOW_IMPORT)
+    (folder / "importing.py").write_text(IMPORTING)
+    # A shell lets what it starts in the background ignore Ctrl-C; so does nohup for SIGHUP.
+    command = ["sh", "-c", ('trap "" INT; ' if ignored else "") + f'exec "{sys.executable}" importing.py']
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, timeout=60
+    )
+    if ignored:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "import goes on\nTrue\n", "")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nimporting.py: interrupted\n")
+
+
+def test_main_is_interrupted_as_usual_once_everything_is_imported(folder):
+    program = "from ssd_jax.commands import cli\nimport os, signal\ndef main(_):\n    try:\n        "
+    program += "os.kill(os.getpid(), signal.SIGINT)\n    finally:\n        print('tidied up')\n"
+    (folder / "usual.py").write_text(program + "cli.run(main, imports=['json'])\n")
+    done = subprocess.run(
+        [sys.executable, "usual.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "tidied up\n", "\nusual.py: interrupted\n")
 
 
 def run_program(folder, *arguments):

@@ -74,7 +74,7 @@ UNREADABLE = [
     TimeoutError("the server has not answered"),  # a file's own time limit, which is not loader.timeout_s
     data.ImageError("5.jpg: not an image"),
 ]
-BUGS = [TypeError("bug"), AttributeError("bug"), IndexError("bug"), KeyError("bug"), InputError("told already")]
+BUGS = [TypeError("bug"), AttributeError("bug"), IndexError("bug"), KeyError("bug")]
 
 
 @pytest.mark.parametrize("num_threads", [0, 2])
@@ -101,6 +101,11 @@ def test_a_mistake_in_code_surfaces_as_it_is(error, num_threads, on_error):
     assert caught.value.args == error.args
 
 
+def test_what_a_source_has_to_tell_the_user_is_told_with_the_step():
+    with pytest.raises(InputError, match=f"^training step {step_of(5)[0] + 1}: the disk is unplugged"):
+        take(3, Faulty(fault=InputError("the disk is unplugged")))
+
+
 @pytest.mark.parametrize("num_threads", [0, 2])
 def test_stop_ends_the_stream_at_the_step_of_the_image_in_one_sentence(num_threads):
     stream = open_stream(Faulty(fault=ValueError("record\n5 is cut")), num_threads=num_threads, on_error="stop")
@@ -109,7 +114,10 @@ def test_stop_ends_the_stream_at_the_step_of_the_image_in_one_sentence(num_threa
     with pytest.raises(InputError) as caught:
         next(stream)
     stream.close()
-    assert str(caught.value) == "image 5: ValueError: record 5 is cut (loader.on_error is 'stop')"
+    assert (
+        str(caught.value)
+        == f"training step {step_of(5)[0] + 1}: image 5: ValueError: record 5 is cut (loader.on_error is 'stop')"
+    )
 
 
 def test_stop_ends_an_evaluation_too_and_uses_the_ids_that_a_source_knows_without_reading():
@@ -119,7 +127,7 @@ def test_stop_ends_an_evaluation_too_and_uses_the_ids_that_a_source_knows_withou
 
     stream = data.make_eval_loader(Named(fault=OSError("gone")), batch_size=4, canvas=CANVAS, on_error="stop")
     assert next(stream)[0].valid.all()
-    with pytest.raises(InputError, match="^id 5: OSError: gone"):
+    with pytest.raises(InputError, match="^evaluation batch 2 of 3: id 5: OSError: gone"):
         next(stream)
     stream.close()
 
@@ -252,7 +260,10 @@ def test_a_worker_process_reports_the_image_that_ends_the_stream():
     with pytest.raises(InputError) as caught:
         next(stream)
     stream.close()
-    assert str(caught.value) == "image 5: ValueError: cut off (loader.on_error is 'stop')"
+    assert (
+        str(caught.value)
+        == f"training step {step_of(5)[0] + 1}: image 5: ValueError: cut off (loader.on_error is 'stop')"
+    )
     with pytest.raises(TypeError, match="bug"):
         take(4, Faulty(fault=TypeError("bug")), **options)
     with pytest.raises(

@@ -1,9 +1,11 @@
 """Going on with a run: the newest checkpoint that is whole, one training a folder, and where a run came from."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -166,8 +168,56 @@ def test_a_run_is_read_while_its_training_is_saving(tmp_path):
                     steps = set(checkpoint.steps(second))
                 assert steps and steps <= {step - 1, step}  # complete ones only, whatever the moment
             checkpoint.wait(manager)
-            with pytest.raises(checkpoint.DamagedCheckpoint, match="/1: cannot be read \\(it is gone\\)"):
+            with pytest.raises(checkpoint.GoneCheckpoint, match="/1: cannot be read \\(it is gone\\)"):
                 checkpoint.restore(reader, 1, state(0, size=1000), MESH)
+
+
+def test_a_checkpoint_that_vanishes_while_it_is_read_is_chosen_anew(tmp_path, monkeypatch):
+    """As when a training that saves often deletes the old ones, between the choice and the reading of an evaluation."""
+    write_run(tmp_path, (1, 2))
+    reads = []
+
+    def restore_meta(manager, step, original=checkpoint.restore_meta):
+        reads.append(step)
+        if len(reads) == 1:
+            write_run(tmp_path, (3, 4))  # and of these two only are kept
+        return original(manager, step)
+
+    shutil.rmtree(tmp_path / "checkpoints" / "2")
+    monkeypatch.setattr(checkpoint, "restore_meta", restore_meta)
+    assert resume.checkpoint_config(str(tmp_path), None) == {"train": {"steps": [1, 2]}}
+    assert reads == [1, 4]
+    with pytest.raises(checkpoint.GoneCheckpoint):  # a reader that always comes too late ends nevertheless
+        resume._read_chosen(str(tmp_path), None, vanishing)
+
+
+def vanishing(manager, step):
+    raise checkpoint.GoneCheckpoint(f"{step}: gone")
+
+
+def test_a_folder_that_is_being_deleted_counts_as_gone(tmp_path):
+    write_run(tmp_path, (3,))
+    folder = tmp_path / "checkpoints" / "3"
+    (folder / "meta" / "metadata").unlink()
+    deletion = threading.Timer(0.05, shutil.rmtree, [folder])
+    with checkpoint.open_existing(tmp_path) as manager:
+        deletion.start()
+        with pytest.raises(checkpoint.GoneCheckpoint):
+            checkpoint.restore_meta(manager, 3)
+    deletion.join()
+
+
+def test_a_misfit_names_the_options_that_decide_about_it(tmp_path):
+    options = {"optimizer": {"algorithm": "sgd"}, "train": {"ema_decay": 0.0, "batch_size": 8}}
+    now = {"optimizer": {"algorithm": "adamw"}, "train": {"ema_decay": 0.9, "batch_size": 16}}
+    with checkpoint.open_manager(tmp_path) as manager:
+        checkpoint.save(manager, 3, state(3, size=1000), {**META, "config": options})
+        checkpoint.wait(manager)
+        with pytest.raises(InputError) as caught:
+            go_on(manager, {**DESCRIPTION, "config": now}, size=4)
+    first, _, rest = str(caught.value).partition("; since it was saved, ")
+    assert "expected shape" in first
+    assert rest == "config.optimizer.algorithm was 'sgd', is 'adamw'; config.train.ema_decay was 0.0, is 0.9"
 
 
 # ----------------------------------------------------------------------------------- one training in a folder

@@ -6,13 +6,13 @@ of each array. ``folder`` writes and reads one such folder, ``run`` keeps the li
 reads from it, ``faults`` turns what Orbax raises and logs into sentences.
 """
 
-from ssd_jax.checkpoint.faults import DamagedCheckpoint
+from ssd_jax.checkpoint.faults import DamagedCheckpoint, GoneCheckpoint
 from ssd_jax.checkpoint.folder import load_tree, save_tree
 from ssd_jax.checkpoint.restoring import first_readable, restore, restore_meta, restore_variables, set_aside
 from ssd_jax.checkpoint.run import (
+    add_metrics,
     best,
     check_space,
-    delete,
     is_evaluated,
     latest,
     open_existing,
@@ -24,9 +24,10 @@ from ssd_jax.checkpoint.run import (
 
 __all__ = [
     "DamagedCheckpoint",
+    "GoneCheckpoint",
+    "add_metrics",
     "best",
     "check_space",
-    "delete",
     "first_readable",
     "is_evaluated",
     "latest",

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ UNFINISHED = "*.orbax-checkpoint-tmp"  # folders that Orbax writes to before the
 
 class DamagedCheckpoint(InputError):
     """A checkpoint whose files are missing, cut off or changed."""
+
+
+class GoneCheckpoint(DamagedCheckpoint):
+    """A checkpoint that was deleted while it was read, as a training does with its old ones."""
 
 
 def system_reason(error: BaseException) -> str | None:
@@ -69,6 +74,7 @@ def reading(path: Path) -> Iterator[None]:
 
     Raises:
       DamagedCheckpoint: the checkpoint cannot be read.
+      GoneCheckpoint: it has been deleted.
       InputError: it may not be read.
     """
     with quiet(_is_remark), no_complaints_of_given_up_work():
@@ -80,10 +86,21 @@ def reading(path: Path) -> Iterator[None]:
         except PermissionError as error:
             raise InputError(f"{path}: cannot be read ({os.strerror(error.errno or errno.EACCES)})") from error
         except Exception as error:
-            reason = _first_sentence(error) if path.exists() else "it is gone"
+            reason = _first_sentence(error)
         # The error holds tasks that were never awaited; it is not chained, so that they are collected here, silently.
         gc.collect()
+        if _is_vanishing(path):
+            raise GoneCheckpoint(f"{path}: cannot be read (it is gone)")
         raise DamagedCheckpoint(f"{path}: cannot be read ({reason})")
+
+
+def _is_vanishing(path: Path) -> bool:
+    """Whether a folder is gone, or is so a moment later: its files are deleted before it is."""
+    for _ in range(5):
+        if not path.exists():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _first_sentence(error: Exception) -> str:

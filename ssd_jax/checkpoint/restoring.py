@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from ssd_jax import processes
 from ssd_jax.checkpoint import folder
-from ssd_jax.checkpoint.faults import DamagedCheckpoint
+from ssd_jax.checkpoint.faults import DamagedCheckpoint, GoneCheckpoint
 from ssd_jax.checkpoint.run import folder_of
 from ssd_jax.errors import InputError
 
@@ -84,6 +84,7 @@ def first_readable(
 
     Raises:
       InputError: if all are damaged, naming them, or if one does not fit, which is no damage.
+      GoneCheckpoint: if one was deleted while it was read: the list of candidates is out of date.
     """
     damaged: dict[int, DamagedCheckpoint] = {}
     for step in candidates:
@@ -93,6 +94,8 @@ def first_readable(
             found, error = None, caught
         if not processes.anywhere(error is not None):
             return found, step, damaged  # pyright: ignore[reportReturnType]
+        if processes.anywhere(isinstance(error, GoneCheckpoint)):
+            raise GoneCheckpoint(f"{_path(manager, step)}: cannot be read (it is gone)")
         elsewhere = DamagedCheckpoint(f"{_path(manager, step)}: cannot be read by another process")
         damaged[step] = error or elsewhere
     if len(damaged) == 1:

@@ -1,6 +1,7 @@
 """The list of checkpoints of a run: which are kept, how one is added."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_manager import METRIC_ITEM_NAME
 
-from ssd_jax import processes
+from ssd_jax import files, processes
 from ssd_jax.checkpoint import faults, folder
 from ssd_jax.errors import InputError
 
 METRIC = "map"
+_METRICS = METRIC_ITEM_NAME  # a folder of a checkpoint, and the JSON file in it
 logger = logging.getLogger(__name__)
 managers = ocp.checkpoint_managers
 
@@ -195,10 +198,25 @@ def is_evaluated(manager: ocp.CheckpointManager, step: int) -> bool:
     return manager.metrics(step) is not None
 
 
-def delete(manager: ocp.CheckpointManager, step: int) -> None:
-    """Deletes a checkpoint, so that its step can be saved anew."""
+def add_metrics(manager: ocp.CheckpointManager, step: int, metrics: Mapping[str, float]) -> None:
+    """Adds the metric to a checkpoint that was saved without one; its arrays are not written again.
+
+    Args:
+      manager: of :func:`open_manager`; every process of the run calls this.
+      step: one of :func:`steps`.
+      metrics: as for :func:`save`.
+
+    Raises:
+      InputError: if the disk is full or fails; the checkpoint stays as it is.
+    """
+    wait(manager)
+    place = folder_of(manager) / str(step) / _METRICS
     with _writing(manager):
-        manager.delete(step)
+        if jax.process_index() == 0:
+            place.mkdir(exist_ok=True)
+            files.write_text(place / _METRICS, json.dumps(dict(metrics)))
+        processes.wait_for_all("metrics added")
+        manager.reload()
 
 
 def _place(workdir: str | Path) -> Path:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ssd_jax import data, weights
 from ssd_jax import recipe as recipes
+from ssd_jax.commands import tensorboard
 from ssd_jax.errors import InputError
 from ssd_jax.types import Batch
 
@@ -52,6 +53,8 @@ def check_inputs(recipe: recipes.Recipe) -> None:
         missing.append(weights.MISSING_WEIGHTS)
     if missing:
         raise InputError("; and ".join(missing))
+    if recipe["train"]["tensorboard"]:
+        tensorboard.check_installed()
 
 
 def check_settings(recipe: recipes.Recipe) -> None:
@@ -78,6 +81,11 @@ def check_settings(recipe: recipes.Recipe) -> None:
         )
     if recipe["train"]["seed"] < 0:
         raise InputError(f"config.train.seed: expected 0 or more, got {recipe['train']['seed']}")
+    if recipe["loader"]["on_error"] not in ("skip", "stop"):
+        raise InputError(f"config.loader.on_error: expected 'skip' or 'stop', got {recipe['loader']['on_error']!r}")
+    for key in ("timeout_s", "num_threads"):
+        if recipe["loader"][key] < 0:
+            raise InputError(f"config.loader.{key}: expected 0 or more, got {recipe['loader'][key]}")
     canvas = recipe["loader"]["canvas"]
     cache = Path(recipe["loader"]["cache"]).expanduser()
     if cache.exists() and not cache.is_dir():

@@ -5,16 +5,20 @@ a traceback; 130: interrupted (Ctrl-C); 143: stopped by SIGTERM; 134: JAX gave u
 the run has died. Any other failure is a bug and keeps its traceback.
 """
 
+import contextlib
 import functools
+import importlib
 import logging
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import absl.logging
 from absl import app, flags
@@ -33,6 +37,7 @@ def run(
     *,
     prepare: Callable[[Sequence[str]], None] | None = None,
     positional: Sequence[str] = (),
+    imports: Sequence[str] = (),
 ) -> NoReturn:
     """Parses the options, calls ``main(argv)`` and exits with its status.
 
@@ -42,20 +47,54 @@ def run(
       argv: command line with the program's name first; default ``sys.argv``.
       prepare: called with the command line before it is parsed, to define flags that depend on it.
       positional: what the required arguments that are no options are called.
+      imports: modules that main needs and that take long. Until they are imported, Ctrl-C ends the program at
+        once: an import that is broken off fails with errors of its own, or within C++.
     """
     argv = ["--help" if option == "-h" else option for option in (sys.argv if argv is None else argv)]
     set_up_logging()
     path = Path(argv[0])
     name = path.parent.name if path.stem == "__main__" else path.name
-    try:
-        if prepare:
-            prepare(argv)
-        app.run(main, argv=argv, flags_parser=functools.partial(_parse, positional=positional))
-    except (InputError, flags.Error) as error:  # flags.Error: from prepare
-        _leave(f"{name}: error: {options.sentence(error)}", INPUT_ERROR)
-    except KeyboardInterrupt:
-        _leave(f"\n{name}: interrupted", INTERRUPTED)
+    with contextlib.ExitStack() as at_once:
+
+        def begin(rest: Sequence[str]) -> int | None:
+            for module in imports:
+                importlib.import_module(module)
+            at_once.close()
+            return main(rest)
+
+        at_once.enter_context(_interrupted_at_once(name))
+        try:
+            if prepare:
+                prepare(argv)
+            app.run(begin, argv=argv, flags_parser=functools.partial(_parse, positional=positional))
+        except (InputError, flags.Error) as error:  # flags.Error: from prepare
+            _leave(f"{name}: error: {options.sentence(error)}", INPUT_ERROR)
+        except KeyboardInterrupt:
+            _leave(f"\n{name}: interrupted", INTERRUPTED)
     raise SystemError("absl.app.run returned")  # it ends by sys.exit
+
+
+@contextlib.contextmanager
+def _interrupted_at_once(name: str) -> Iterator[None]:
+    """Within it, Ctrl-C ends the process without tidying up.
+
+    Nothing changes where somebody else has decided about Ctrl-C, such as a shell for what it starts in the
+    background, or in another thread than the main one.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: Any) -> NoReturn:
+        os.write(2, f"\n{name}: interrupted\n".encode())
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _parse(argv: Sequence[str], *, positional: Sequence[str]) -> list[str]:

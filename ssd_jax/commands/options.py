@@ -56,13 +56,26 @@ def parse(
 
 
 def define_config_dict(
-    name: str, config: ConfigDict, argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+    name: str, config: ConfigDict, argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS, *, origin: str
 ) -> None:
     """Defines ``--name.section.key=value`` as overrides of a config that comes from no file.
 
+    Args:
+      name: of the flag.
+      config: what is overridden.
+      argv: the command line.
+      flag_values: where the flag is defined.
+      origin: what the config comes from, for the sentence that refuses a file.
+
     Raises:
-      InputError: an override names no setting of the config. When the flags are parsed: as :func:`parse`.
+      InputError: a file is given, or an override names no setting of the config. When the flags are parsed: as
+        :func:`parse`.
     """
+    if any(re.match(rf"--?{name}(=|$)", argument) for argument in argv):
+        raise InputError(
+            f"--{name}: expected no file, since the configuration comes from {origin}; "
+            f"--{name}.SECTION.KEY=VALUE changes it"
+        )
     if problem := _override_problem(name, config, argv):
         raise InputError(problem)
     default = config.copy_and_resolve_references()

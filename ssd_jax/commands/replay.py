@@ -8,6 +8,8 @@ network the trouble begins. ``--config.section.key=value`` beside it tries the s
 import json
 import shlex
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,10 +96,13 @@ def read(folder: str) -> Dump:
         names = dict(zip(joined["index"].tolist(), joined.pop("names").tolist(), strict=True))
         batch, step = Batch(**joined), int(document["step"])
         return Dump(step, document["config"], tuple(document["class_names"]), names, batch)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except FileNotFoundError as error:
         raise InputError(
-            f"--replay: expected the folder of a step, WORKDIR/nonfinite/step_N, cannot read {path}"
+            f"--replay: expected the folder of a step, WORKDIR/nonfinite/step_N, but there is no {error.filename}"
         ) from error
+    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"--replay: {path} cannot be read, its files are damaged ({reason})") from error
 
 
 def run(folder: str, recipe: recipes.Recipe) -> str:

@@ -1,7 +1,9 @@
 """Going on from what a run has saved: which checkpoint, what has changed since, and what if it is damaged."""
 
-from collections.abc import Mapping
-from typing import Any
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 
@@ -10,6 +12,8 @@ from ssd_jax import recipe as recipes
 from ssd_jax.commands import provenance, setup
 from ssd_jax.errors import InputError
 
+CHOICES = 10  # of a checkpoint to read, each of which a training deletes before it is read
+T = TypeVar("T")
 UNREADABLE = "unreadable_images"  # key of a checkpoint's document
 
 
@@ -41,7 +45,18 @@ def resume(
                 f"{manager.directory}: the run has the classes {saved['class_names'][1:]}, "
                 f"the data {description['class_names'][1:]}; expected the same, or another --workdir"
             )
-        return saved, checkpoint.restore(manager, step, state, mesh)
+        try:
+            return saved, checkpoint.restore(manager, step, state, mesh)
+        except checkpoint.DamagedCheckpoint:
+            raise
+        except InputError as error:  # which names an array, not the option that decides about it
+            changed = changes(saved["config"], description["config"])
+            listed = "; ".join(
+                f"config.{key} was {old!r}, is {new!r}"
+                for key, (old, new) in changed.items()
+                if key.split(".")[0] in ("model", "optimizer") or key == "train.ema_decay"
+            )
+            raise InputError(f"{error}; since it was saved, {listed}" if listed else str(error)) from error
 
     # Moved only when another one has been read: a run whose checkpoints are all damaged must not begin anew.
     (saved, restored), step, damaged = checkpoint.first_readable(manager, reversed(known), read)
@@ -87,22 +102,20 @@ def restore_run(workdir: str, step: int | None, recipe: recipes.Recipe) -> tuple
     Raises:
       InputError: if there is no such checkpoint, if it is damaged or does not fit the recipe.
     """
-    with checkpoint.open_existing(workdir) as manager:
 
-        def read(step: int) -> tuple[setup.Network, Any]:
-            class_names = tuple(checkpoint.restore_meta(manager, step)["class_names"])
-            wanted = tuple(recipe["data"]["class_names"])
-            if wanted and wanted not in (class_names, class_names[1:]):
-                raise InputError(f"config.data.class_names: the checkpoint's classes are {class_names[1:]}, and stay")
-            network = setup.build_network(recipe, class_names)
-            like = jax.eval_shape(network.model.init, jax.random.key(0))
-            return network, checkpoint.restore_variables(manager, step, like, network.mesh)
+    def read(manager: Any, step: int) -> tuple[setup.Network, Any]:
+        class_names = tuple(checkpoint.restore_meta(manager, step)["class_names"])
+        wanted = tuple(recipe["data"]["class_names"])
+        if wanted and wanted not in (class_names, class_names[1:]):
+            raise InputError(f"config.data.class_names: the checkpoint's classes are {class_names[1:]}, and stay")
+        network = setup.build_network(recipe, class_names)
+        like = jax.eval_shape(network.model.init, jax.random.key(0))
+        return network, checkpoint.restore_variables(manager, step, like, network.mesh)
 
-        candidates, choice = choose_steps(manager, step)
-        (network, variables), found, damaged = checkpoint.first_readable(manager, candidates, read)
-        for error in damaged.values():
-            print(f"note: {error}; step {found} is taken instead")
-        return network, variables, found, "the newest that can be read" if damaged else choice
+    (network, variables), found, damaged, choice = _read_chosen(workdir, step, read)
+    for error in damaged.values():
+        print(f"note: {error}; step {found} is taken instead")
+    return network, variables, found, "the newest that can be read" if damaged else choice
 
 
 def choose_steps(manager: Any, step: int | None) -> tuple[list[int], str]:
@@ -121,9 +134,28 @@ def choose_steps(manager: Any, step: int | None) -> tuple[list[int], str]:
 
 def checkpoint_config(workdir: str, step: int | None) -> dict[str, Any]:
     """Reads the configuration that a run was saved with."""
+    return _read_chosen(workdir, step, lambda manager, step: checkpoint.restore_meta(manager, step)["config"])[0]
+
+
+def _read_chosen(
+    workdir: str, step: int | None, read: Callable[[Any, int], T]
+) -> tuple[T, int, dict[int, checkpoint.DamagedCheckpoint], str]:
+    """Reads the chosen checkpoint of a run that a training may be adding to.
+
+    If the training deletes it meanwhile, the choice is made anew from what there is then.
+
+    Returns:
+      What ``read(manager, step)`` returned, the step, the errors of damaged ones before it, and why this step.
+    """
+    for _ in range(CHOICES - 1):
+        with contextlib.suppress(checkpoint.GoneCheckpoint):
+            return _read_once(workdir, step, read)
+    return _read_once(workdir, step, read)
+
+
+def _read_once(
+    workdir: str, step: int | None, read: Callable[[Any, int], T]
+) -> tuple[T, int, dict[int, checkpoint.DamagedCheckpoint], str]:
     with checkpoint.open_existing(workdir) as manager:
-
-        def read(step: int) -> dict[str, Any]:
-            return checkpoint.restore_meta(manager, step)["config"]
-
-        return checkpoint.first_readable(manager, choose_steps(manager, step)[0], read)[0]
+        candidates, choice = choose_steps(manager, step)
+        return *checkpoint.first_readable(manager, candidates, functools.partial(read, manager)), choice

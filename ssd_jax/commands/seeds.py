@@ -236,4 +236,4 @@ def as_table(figures: Mapping[int, Mapping[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, prepare=define_flags)
+    cli.run(main, prepare=define_flags, imports=["ssd_jax.commands.setup"])

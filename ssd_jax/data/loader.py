@@ -4,9 +4,10 @@ Nothing depends on the number of threads, worker processes or hosts, and the onl
 an interrupted stream continues with ``start_step``.
 """
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from ssd_jax.data.assemble import Assembler, OnceLog, Policy
 from ssd_jax.data.cache import Cache, open_cache
 from ssd_jax.data.watch import Batches, Stream, WatchedBatches
 from ssd_jax.data.workers import Workers
+from ssd_jax.errors import InputError
 from ssd_jax.types import Batch, Example
 
 ENDLESS = 2**40  # steps; Grain wants a length
@@ -31,7 +33,8 @@ class TrainBatches:
         self.name = assembler.name
 
     def __call__(self, step: int, before: Callable[[int], None]) -> Batch:
-        return self._assembler.assemble(self.indices(step), [epoch for epoch, _ in self._positions(step)], before)
+        with _named(self.describe(step)):
+            return self._assembler.assemble(self.indices(step), [epoch for epoch, _ in self._positions(step)], before)
 
     def describe(self, step: int) -> str:
         """Returns the name that the step has in the logs of training, which count from 1."""
@@ -61,7 +64,8 @@ class EvalBatches:
     def __call__(self, step: int, before: Callable[[int], None]) -> tuple[Batch, np.ndarray]:
         indices: list[int | None] = list(self.indices(step))
         indices += [None] * (len(self._rows) - len(indices))
-        batch = self._assembler.assemble(indices, [0] * len(indices), before)
+        with _named(self.describe(step)):
+            batch = self._assembler.assemble(indices, [0] * len(indices), before)
         return batch, np.array([index is not None for index in indices])
 
     def describe(self, step: int) -> str:
@@ -72,6 +76,15 @@ class EvalBatches:
         """Returns the positions in the source of this process's images; of the last batch there may be fewer."""
         places = [step * self._batch_size + row for row in self._rows]
         return [place for place in places if place < len(self._assembler.source)]
+
+
+@contextlib.contextmanager
+def _named(step: str) -> Iterator[None]:
+    """Says of what a user can mend in which step it happened."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{step}: {error}") from error
 
 
 @functools.lru_cache(maxsize=4)  # a batch may span epochs, and threads run ahead

@@ -95,4 +95,4 @@ def default_name(recipe: str, options: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, prepare=define_flags)
+    cli.run(main, prepare=define_flags, imports=["ssd_jax.commands.inspect.report"])
