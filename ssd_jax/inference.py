@@ -1,6 +1,7 @@
 """Detection over a whole source: the loop that evaluation runs on."""
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,10 +16,33 @@ T = TypeVar("T")
 
 
 class Evaluated(NamedTuple):
-    """What the evaluation step tells of each image of a batch."""
+    """What an evaluation tells of each image of a batch."""
 
     detections: Detections  # [B, K, ...]
     losses: LossParts  # [B], not normalized; zeros where there is no image
+
+
+class EvaluationSteps(NamedTuple):
+    """The device's part of an evaluation, in two programs so that their times can be told apart."""
+
+    predict: Callable  # (variables, Batch) -> Predictions [B, P, ...]: resize, network
+    judge: Callable  # (Predictions, Batch) -> Evaluated: decode, suppress; match, loss
+
+
+class Seconds(NamedTuple):
+    """Where the time of an evaluation went."""
+
+    total: float
+    waiting: float  # for decoded images
+    batch: tuple[float, float] | None  # of one batch: network, post-processing; None: there was only one batch
+
+
+class EvaluatedSource(NamedTuple):
+    """What an evaluation tells of a whole source."""
+
+    detections: list[ImageDetections]  # of each image, in the order of the source
+    losses: LossParts  # [N]
+    seconds: Seconds
 
 
 def make_detect_step(
@@ -40,7 +64,7 @@ def make_detect_step(
     return step
 
 
-def make_evaluation_step(
+def make_evaluation_steps(
     model: Model,
     detect: Callable,
     targets: Callable[..., Targets],
@@ -48,22 +72,20 @@ def make_evaluation_step(
     output_size: tuple[int, int],
     interpolation: str = "linear",
     **loss_options: Any,
-) -> Callable[[Any, Batch], Evaluated]:
-    """Makes step(variables, batch) -> Evaluated: what is detected, and the loss of the same predictions.
+) -> EvaluationSteps:
+    """Makes the two programs of an evaluation: what the network says, and what is made of that.
 
     Args:
       model, detect, output_size, interpolation: as in :func:`make_detect_step`.
       targets: of ``objective.make_target_fn``.
       **loss_options: of ``losses.multibox_loss``.
     """
-    predict = _make_predict(model, output_size, interpolation)
 
-    def step(variables: Any, batch: Batch) -> Evaluated:
-        predictions = predict(variables, batch)
+    def judge(predictions: Predictions, batch: Batch) -> Evaluated:
         wanted = jax.vmap(targets)(batch.boxes, batch.labels, batch.ignored, batch.valid)
         return Evaluated(jax.vmap(detect)(*predictions), losses.multibox_loss(predictions, wanted, **loss_options))
 
-    return step
+    return EvaluationSteps(_make_predict(model, output_size, interpolation), judge)
 
 
 def _make_predict(
@@ -74,8 +96,15 @@ def _make_predict(
 
 
 def compile_detect_step(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
-    """Maps a step of this module over the devices of the mesh."""
+    """Maps a step of :func:`make_detect_step` over the devices of the mesh."""
     return parallel.data_parallel(step, mesh, in_specs=(parallel.REPLICATED, parallel.SPLIT), out_specs=parallel.SPLIT)
+
+
+def compile_evaluation_steps(steps: EvaluationSteps, mesh: jax.sharding.Mesh) -> EvaluationSteps:
+    """Maps the steps of :func:`make_evaluation_steps` over the devices of the mesh."""
+    split = parallel.SPLIT
+    judge = parallel.data_parallel(steps.judge, mesh, in_specs=(split, split), out_specs=split)
+    return EvaluationSteps(compile_detect_step(steps.predict, mesh), judge)
 
 
 def to_pixels(detections: Detections, size: tuple[int, int], image_id: str) -> ImageDetections:
@@ -93,37 +122,47 @@ def to_pixels(detections: Detections, size: tuple[int, int], image_id: str) -> I
 
 
 def evaluate_source(
-    step: Callable,
+    steps: EvaluationSteps,
     variables: Any,
     batches: Iterable[tuple[Batch, np.ndarray]],
     source: Any,
     mesh: jax.sharding.Mesh,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[list[ImageDetections], LossParts] | None:
+    on_images: Callable[[int], object] = lambda count: None,
+) -> EvaluatedSource | None:
     """Detects the objects of every image of a source, and computes the loss of each.
 
     The devices of all processes share the work; every process gets the whole result.
 
     Args:
-      step: of :func:`make_evaluation_step`, compiled by :func:`compile_detect_step`.
+      steps: of :func:`make_evaluation_steps`, compiled by :func:`compile_evaluation_steps`.
       variables: of the model.
       batches: of ``data.make_eval_loader``: pairs of this process's rows of a batch and which of them
         are images.
       source: tells the original size and the id of each image.
       mesh: of ``parallel.data_mesh``.
       should_stop: asked once a batch; every process has to get the same answer.
+      on_images: told, batch by batch, how many images have been finished.
 
     Returns:
-      Detections and losses [N], in the order of the source, or None if stopped before the end.
+      Detections and losses in the order of the source, or None if stopped before the end.
     """
+    begin = time.perf_counter()
     detections: list[ImageDetections | None] = [None] * len(source)
     parts = LossParts._make(np.zeros(len(source), dtype) for dtype in ("float32", "float32", "int32", "int32"))
+    waiting = _Waiting(batches)
+    batch_seconds: tuple[float, float] | None = None
 
     def dispatched() -> Iterator[tuple[Evaluated, jax.Array, jax.Array]]:
-        for batch, valid in batches:
+        nonlocal batch_seconds
+        for number, (batch, valid) in enumerate(waiting):
             local, valid = parallel.split((batch, valid), mesh)
-            yield step(variables, local), local.index, valid
+            if number == 1:  # the first compiles; of this one the parts are waited for
+                evaluated, batch_seconds = _timed(steps, variables, local)
+            else:
+                evaluated = steps.judge(steps.predict(variables, local), local)
+            yield evaluated, local.index, valid
 
     for results in _one_late(dispatched()):
         if should_stop():
@@ -136,7 +175,34 @@ def evaluate_source(
             detections[place] = to_pixels(found.detections, example.size, example.id)
             for total, part in zip(parts, found.losses, strict=True):
                 total[place] = part
-    return [found for found in detections if found is not None], parts
+        on_images(int(np.sum(valid)))
+    seconds = Seconds(time.perf_counter() - begin, waiting.seconds, batch_seconds)
+    return EvaluatedSource([found for found in detections if found is not None], parts, seconds)
+
+
+def _timed(steps: EvaluationSteps, variables: Any, batch: Batch) -> tuple[Evaluated, tuple[float, float]]:
+    """Evaluates a batch and returns the seconds of its network and of its post-processing."""
+    jax.block_until_ready(batch)
+    begin = time.perf_counter()
+    predictions = jax.block_until_ready(steps.predict(variables, batch))
+    predicted = time.perf_counter()
+    evaluated = jax.block_until_ready(steps.judge(predictions, batch))
+    return evaluated, (predicted - begin, time.perf_counter() - predicted)
+
+
+class _Waiting(Iterator[T]):
+    """Counts the ``seconds`` that were waited for the items of an iterable."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self.seconds = 0.0
+
+    def __next__(self) -> T:
+        begin = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - begin
 
 
 def _one_late(items: Iterator[T]) -> Iterator[T]:

@@ -1,6 +1,7 @@
 """A run of train.py that takes seconds, and how tests start and watch it."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -68,3 +69,10 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen, *, timeou
             raise TimeoutError(f"waited {timeout} s in vain")
         time.sleep(0.002)
     return True
+
+
+def free_port() -> int:
+    """Returns a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -136,8 +136,8 @@ def train(step: Callable, state: training.TrainState, mesh: jax.sharding.Mesh | 
     return snapshots, counts, loss
 
 
-def evaluation_step(axis_name: str | None) -> Callable:
-    return inference.make_evaluation_step(
+def evaluation_steps(axis_name: str | None) -> inference.EvaluationSteps:
+    return inference.make_evaluation_steps(
         network(axis_name, False),
         functools.partial(postprocess.detect, priors=jnp.asarray(DEFAULT_BOXES), max_detections=20),
         objective.make_target_fn(DEFAULT_BOXES, match_options={}),
@@ -146,8 +146,8 @@ def evaluation_step(axis_name: str | None) -> Callable:
 
 
 @functools.cache
-def compiled_evaluation_step(mesh: jax.sharding.Mesh) -> Callable:
-    return inference.compile_detect_step(evaluation_step(parallel.AXIS), mesh)
+def compiled_evaluation_steps(mesh: jax.sharding.Mesh) -> inference.EvaluationSteps:
+    return inference.compile_evaluation_steps(evaluation_steps(parallel.AXIS), mesh)
 
 
 def evaluate(mesh: jax.sharding.Mesh, shard=(0, 1), **options):
@@ -155,7 +155,7 @@ def evaluate(mesh: jax.sharding.Mesh, shard=(0, 1), **options):
     variables = parallel.replicate(training.evaluated_variables(start(False)), mesh)
     stream = data.make_eval_loader(source(), batch_size=8, canvas=SIZE, shard=shard, num_threads=0)
     try:
-        return inference.evaluate_source(compiled_evaluation_step(mesh), variables, stream, source(), mesh, **options)
+        return inference.evaluate_source(compiled_evaluation_steps(mesh), variables, stream, source(), mesh, **options)
     finally:
         stream.close()
 

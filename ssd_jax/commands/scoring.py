@@ -23,6 +23,7 @@ class Evaluation(NamedTuple):
     detections: list[ImageDetections]
     truth: list[ImageGroundTruth]
     losses: Mapping[str, float] = MappingProxyType({})  # of :func:`validation_losses`
+    seconds: inference.Seconds | None = None  # None: nothing was computed, the detections come from files
 
     def voc(self) -> voc.VocResult:
         """Returns the VOC figures."""
@@ -90,11 +91,11 @@ def validation_losses(parts: LossParts, *, location_weight: float) -> dict[str, 
 
 
 def make_evaluator(recipe: recipes.Recipe, network: setup.Network, source: Any, cache: Any = None) -> Callable:
-    """Returns evaluate(variables, *, should_stop) -> Evaluation of a whole source, or None if stopped before its end.
+    """Returns evaluate(variables, *, should_stop, on_images) -> Evaluation, or None if stopped before its end.
 
     Every process calls it with the same variables and gets the same result. ``should_stop()`` is asked
     once a batch and has to answer alike in all of them, as ``StopSignal.agreed`` does; by default nothing
-    stops it.
+    stops it. ``on_images`` is told, batch by batch, how many images have been finished.
 
     Args:
       recipe: how to detect, match and evaluate.
@@ -104,13 +105,18 @@ def make_evaluator(recipe: recipes.Recipe, network: setup.Network, source: Any, 
     """
     truth = data.ground_truth(source)
     checks.check_ground_truth(source, truth)
-    step = inference.compile_detect_step(_evaluation_step(recipe, network), network.mesh)
+    steps = inference.compile_evaluation_steps(_evaluation_steps(recipe, network), network.mesh)
     variables = jax.eval_shape(network.model.init, jax.random.key(0))
     batch = checks.abstract_batch(recipe, recipe["evaluate"]["batch_size"], data.padded_boxes(source))
-    checks.check_step(step, variables, batch, "detect, match, loss")
+    checks.check_step(_in_one(steps), variables, batch, "detect, match, loss")
     log = data.OnceLog()
 
-    def evaluate(variables: Any, *, should_stop: Callable[[], bool] = lambda: False) -> Evaluation | None:
+    def evaluate(
+        variables: Any,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_images: Callable[[int], object] = lambda count: None,
+    ) -> Evaluation | None:
         stream = data.make_eval_loader(
             source,
             batch_size=recipe["evaluate"]["batch_size"],
@@ -123,19 +129,24 @@ def make_evaluator(recipe: recipes.Recipe, network: setup.Network, source: Any, 
             log=log,
         )
         with contextlib.closing(stream) as batches:
-            found = inference.evaluate_source(step, variables, batches, source, network.mesh, should_stop=should_stop)
+            found = inference.evaluate_source(
+                steps, variables, batches, source, network.mesh, should_stop=should_stop, on_images=on_images
+            )
         if found is None:
             return None
-        detections, parts = found
-        losses = validation_losses(parts, location_weight=recipe["loss"]["location_weight"])
-        return Evaluation(source, network.class_names, detections, truth, losses)
+        losses = validation_losses(found.losses, location_weight=recipe["loss"]["location_weight"])
+        return Evaluation(source, network.class_names, found.detections, truth, losses, found.seconds)
 
     return evaluate
 
 
-def _evaluation_step(recipe: recipes.Recipe, network: setup.Network) -> Callable:
+def _in_one(steps: inference.EvaluationSteps) -> Callable:
+    return lambda variables, batch: steps.judge(steps.predict(variables, batch), batch)
+
+
+def _evaluation_steps(recipe: recipes.Recipe, network: setup.Network) -> inference.EvaluationSteps:
     loss = recipe["loss"]
-    return inference.make_evaluation_step(
+    return inference.make_evaluation_steps(
         network.model,
         recipes.build_detect(recipe, network.default_boxes),
         objective.make_target_fn(
