@@ -17,6 +17,7 @@ from ssd_jax.types import ImageDetections, ImageGroundTruth
 # 0:0.1:1 as the devkit's floating point has it: the fourth is 0.1 * 3 > 3 / 10, so a recall of exactly 3 in 10 does
 # not reach it (likewise 6 and 7). With k / 10 the pottedplants of the VOC2007 oracle would differ by 0.001.
 ELEVEN_RECALLS = 0.1 * np.arange(11)
+PAIRS_AT_ONCE = 1 << 19  # of a detection and an object, whose IoU is computed at once; about 200 bytes each
 
 
 class VocResult(NamedTuple):
@@ -54,6 +55,16 @@ class PrecisionRecall(NamedTuple):
     recall: np.ndarray  # [N] float64, non-decreasing
 
 
+class Matching(NamedTuple):
+    """What the detections of one class hit, best score first and equal scores in the order given."""
+
+    order: np.ndarray  # [N] int64: their rows among all detections
+    nearest: np.ndarray  # [N] int64: row of the object of the class that is overlapped most; -1: none in the image
+    overlap: np.ndarray  # [N] float64: IoU with it
+    is_hit: np.ndarray  # [N] bool: the first detection on an object that counts
+    is_counted: np.ndarray  # [N] bool; False: on a difficult object, hence neither right nor wrong
+
+
 def evaluate(
     detections: Sequence[ImageDetections],
     ground_truth: Sequence[ImageGroundTruth],
@@ -81,13 +92,15 @@ def evaluate(
         raise ValueError(f"iou_threshold must be in [0, 1), got {iou_threshold}")
     found, truth = gather.gather(detections, ground_truth, class_names=class_names)
     labels = range(1, len(class_names))
-    curves = [_class_curve(found, truth, label, iou_threshold) for label in labels]
+    objects = np.array([np.sum((truth.labels == label) & ~truth.ignored) for label in labels])
+    matchings = (match(found, truth, label, iou_threshold=iou_threshold) for label in labels)
+    curves = [precision_recall(matching, int(count)) for matching, count in zip(matchings, objects, strict=True)]
     return VocResult(
         class_names=tuple(class_names[1:]),
         ap_11point=np.array([eleven_point_ap(curve) for curve in curves]),
         ap_area=np.array([area_ap(curve) for curve in curves]),
         recall=np.array([curve.recall.max(initial=0) if not _undefined(curve) else np.nan for curve in curves]),
-        num_ground_truth=np.array([np.sum((truth.labels == label) & ~truth.ignored) for label in labels]),
+        num_ground_truth=objects,
         num_difficult=np.array([np.sum((truth.labels == label) & truth.ignored) for label in labels]),
         num_detections=np.array([np.sum(found.labels == label) for label in labels]),
         num_images=len(ground_truth),
@@ -116,28 +129,30 @@ def _undefined(curve: PrecisionRecall) -> bool:
     return bool(np.isnan(curve.recall).any())
 
 
-def _class_curve(
-    found: gather.FlatDetections, truth: gather.FlatGroundTruth, label: int, iou_threshold: float
-) -> PrecisionRecall:
-    """Matches the detections of one class and returns its curve (a single point of nan if it has no objects)."""
-    mine, theirs = found.labels == label, truth.labels == label
-    difficult = truth.ignored[theirs]
-    num_objects = int(np.sum(~difficult))
+def match(
+    found: gather.FlatDetections, truth: gather.FlatGroundTruth, label: int, *, iou_threshold: float = 0.5
+) -> Matching:
+    """Decides which detections of one class hit an object; both arguments as ``gather.gather`` returns them."""
+    mine, theirs = np.flatnonzero(found.labels == label), np.flatnonzero(truth.labels == label)
+    order = mine[np.argsort(-found.scores[mine], kind="stable")]
+    best, overlap = best_overlaps(found.image[order], found.boxes[order], truth.image[theirs], truth.boxes[theirs])
+    nearest = np.append(theirs, -1)[best]
+    target = np.where(overlap > iou_threshold, nearest, -1)  # -1: overlaps nothing enough
+    is_counted = (target < 0) | ~truth.ignored[target]  # what hits a difficult object drops out of the curve
+    is_hit = first_occurrences(target) & (target >= 0) & is_counted
+    return Matching(order=order, nearest=nearest, overlap=overlap, is_hit=is_hit, is_counted=is_counted)
+
+
+def precision_recall(matching: Matching, num_objects: int) -> PrecisionRecall:
+    """Returns the curve of a class with so many objects that count; a single point of nan if there are none."""
     if num_objects == 0:
         return PrecisionRecall(np.full(1, np.nan), np.full(1, np.nan))
-    order = np.argsort(-found.scores[mine], kind="stable")
-    best, overlap = best_overlaps(
-        found.image[mine][order], found.boxes[mine][order], truth.image[theirs], truth.boxes[theirs]
-    )
-    target = np.where(overlap > iou_threshold, best, -1)  # -1: overlaps nothing enough
-    is_counted = (target < 0) | ~difficult[target]  # what hits a difficult object drops out of the curve
-    target = target[is_counted]
-    is_hit = _first_occurrences(target) & (target >= 0)
-    hits = np.cumsum(is_hit)
+    hits = np.cumsum(matching.is_hit[matching.is_counted])
     return PrecisionRecall(precision=hits / np.arange(1, len(hits) + 1), recall=hits / num_objects)
 
 
-def _first_occurrences(values: np.ndarray) -> np.ndarray:  # [N] -> [N] bool
+def first_occurrences(values: np.ndarray) -> np.ndarray:  # [N] -> [N] bool
+    """Marks each value where it comes first."""
     first = np.zeros(len(values), bool)
     first[np.unique(values, return_index=True)[1]] = True
     return first
@@ -154,29 +169,44 @@ def best_overlaps(
     IoU follows the devkit's pixel rule (:func:`paired_iou`). Ties go to the object listed first; an image without
     objects gives index -1 and IoU 0.
     """
-    start = np.searchsorted(truth_images, images, side="left")
-    count = np.searchsorted(truth_images, images, side="right") - start
-    # All pairs of one image, as a ragged list: pairs of detection 0, then of detection 1, ...
-    detection = np.repeat(np.arange(len(images)), count)
-    first_pair = np.cumsum(count) - count
-    candidate = np.arange(len(detection)) - np.repeat(first_pair - start, count)
+    count = np.searchsorted(truth_images, images, side="right") - np.searchsorted(truth_images, images, side="left")
+    if count.sum() > PAIRS_AT_ONCE and len(images) > 1:  # by halves, to bound the memory
+        half = len(images) // 2
+        first = best_overlaps(images[:half], boxes[:half], truth_images, truth_boxes)
+        second = best_overlaps(images[half:], boxes[half:], truth_images, truth_boxes)
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    detection, candidate = pairs_within_images(images, truth_images)
     iou = paired_iou(boxes[detection], truth_boxes[candidate])
 
     best, overlap = np.full(len(images), -1), np.zeros(len(images))
     has_pairs = count > 0
     if has_pairs.any():
-        overlap[has_pairs] = np.maximum.reduceat(iou, first_pair[has_pairs])
+        overlap[has_pairs] = np.maximum.reduceat(iou, (np.cumsum(count) - count)[has_pairs])
         is_best = iou == overlap[detection]
         owners, position = np.unique(detection[is_best], return_index=True)
         best[owners] = candidate[is_best][position]
     return best, overlap
 
 
+def pairs_within_images(images: np.ndarray, truth_images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all pairs (detection, object) [P] of one image: those of detection 0, then of detection 1, ...
+
+    Args:
+        images: [D] int, image of each detection.
+        truth_images: [G] int, sorted.
+    """
+    start = np.searchsorted(truth_images, images, side="left")
+    count = np.searchsorted(truth_images, images, side="right") - start
+    detection = np.repeat(np.arange(len(images)), count)
+    return detection, np.arange(len(detection)) - np.repeat(np.cumsum(count) - count - start, count)
+
+
 def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # [N, 4], [N, 4] -> [N]
     """Returns the IoU of each pair of boxes with VOC's pixel widths, xmax - xmin + 1; reversed boxes give 0."""
-    size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]) + 1
-    shared = np.where((size > 0).all(axis=1), size.prod(axis=1), 0)
-    area_a, area_b = ((box[:, 2:] - box[:, :2] + 1).prod(axis=1) for box in (a, b))
+    width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0]) + 1
+    height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1]) + 1
+    shared = np.where((width > 0) & (height > 0), width * height, 0)
+    area_a, area_b = ((box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1) for box in (a, b))
     union = np.where(shared > 0, area_a + area_b - shared, 1)
     return shared / union
 
