@@ -86,8 +86,8 @@ class ImageDetections(NamedTuple):
     """Detections of one image on the host, in pixels of the original image, best first."""
 
     id: str
-    boxes: np.ndarray  # [K, 4] float32 xyxy, pixels
-    scores: np.ndarray  # [K] float32
+    boxes: np.ndarray  # [K, 4] float32 xyxy, pixels; float64 where a file states more digits
+    scores: np.ndarray  # [K] float32, float64
     labels: np.ndarray  # [K] int32, >= 1
 
 

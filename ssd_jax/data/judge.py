@@ -1,4 +1,4 @@
-"""From what annotation files state to what a source holds: sizes are checked, boxes repaired, names collected."""
+"""From what annotation files state to what a source holds: sizes are checked, boxes repaired."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from ssd_jax.errors import InputError
 from ssd_jax.types import BACKGROUND
 
 SAMPLE = 32  # images whose headers are read although their stated sizes are believed
+SIZELESS = "has no size in its annotation, and there is no image to read it from"
 FRACTION = 1.5  # coordinates that do not exceed it are no pixels of an image worth looking at
 
 
@@ -38,11 +39,16 @@ def with_background(class_names: Sequence[str]) -> tuple[str, ...]:
     return (BACKGROUND, *names) if names else ()
 
 
-def judge(reading: Reading, problems: Problems) -> list[Record]:
+def judge(reading: Reading, problems: Problems, *, images_needed: bool = True) -> list[Record]:
     """Returns what can be used of each image, in the reading's order, an image once.
 
     An image that stands in several lists or tables gets the objects of all of them; one that
     another image took the id of is left out.
+
+    Args:
+      reading: of the format.
+      problems: the tally.
+      images_needed: False: an image is opened only if nothing else states its size.
 
     Raises:
       InputError: no image can be used.
@@ -55,13 +61,15 @@ def judge(reading: Reading, problems: Problems) -> list[Record]:
             problems.add("duplicate", stated.id, f"{more} more objects" if more else "")
             records[stated.id] = after
         else:
-            size = _usable_size(stated, reading, problems)
+            size = _usable_size(stated, reading, problems, images_needed)
             records[stated.id] = None if size is None else _usable_objects(stated, size, problems)
     usable = [record for record in records.values() if record is not None]
     if not usable:
         found = f"none can be used: {'; '.join(problems.lines())}" if problems else "none is listed"
+        if any(entry.detail == SIZELESS for entry in problems.entries.get("missing_image", ())):
+            found += f"; the first {SIZELESS}"
         raise InputError(f"{reading.name}: expected annotated images, but {found}")
-    if not reading.read_headers:
+    if images_needed and not reading.read_headers:
         _check_sample(usable, reading)
     _check_pixels(usable, reading)
     return usable
@@ -124,12 +132,18 @@ def select(record: Record, keep: np.ndarray) -> Record:  # keep [G] bool
     )
 
 
-def _usable_size(stated: AnnotatedImage, reading: Reading, problems: Problems) -> tuple[int, int] | None:
+def _usable_size(
+    stated: AnnotatedImage, reading: Reading, problems: Problems, images_needed: bool
+) -> tuple[int, int] | None:
     """Returns (height, width) of the frame in which the boxes are stated; None if the image cannot be used."""
-    if stated.size is not None and not reading.read_headers:
+    if stated.size is not None and not (reading.read_headers and images_needed):
         return stated.size
+    image = open_image(stated.image, reading.load)
+    if not images_needed and isinstance(image, Path) and not image.exists():
+        problems.add("missing_image", stated.id, SIZELESS)
+        return None
     try:
-        header = read_header(open_image(stated.image, reading.load))
+        header = read_header(image)
     except ImageError as error:
         problems.add("bad_image", stated.id, str(error))
         return None
@@ -192,59 +206,3 @@ def _usable_objects(stated: AnnotatedImage, size: tuple[int, int], problems: Pro
 
 def _text(box: Box) -> str:
     return "(" + ", ".join(f"{value:.7g}" for value in box) + ")"
-
-
-def choose_names(records: Sequence[Record], reading: Reading, problems: Problems) -> tuple[str, ...]:
-    """Returns the classes, background first: those that the format states, else its usual ones, else those found.
-
-    Raises:
-      InputError: no class is known, or one is called "background".
-    """
-    found = {name for record in records for name in record.names}
-    if BACKGROUND in found:
-        raise InputError(f"{reading.name}: {BACKGROUND!r} cannot be the class of an object")
-    if reading.class_names:
-        return with_background(reading.class_names)
-    unusual = found - set(reading.usual_names)
-    if reading.usual_names and not unusual:
-        return with_background(reading.usual_names)
-    if not found:
-        lost = f" that can be used ({'; '.join(problems.lines())})" if problems else ""
-        raise InputError(
-            f"{reading.name}: found no object{lost}, so the classes must be named: "
-            "--config.data.class_names=\"('a', 'b')\""
-        )
-    if found & set(reading.usual_names):  # a slip of the pen would change the classes of everything
-        for record in records:
-            for name in dict.fromkeys(record.names):
-                if name in unusual:
-                    problems.add("unusual_class", record.id, name)
-    return (BACKGROUND, *sorted(found))
-
-
-def drop_unknown(
-    records: list[Record], class_names: tuple[str, ...], unknown: str, where: str, problems: Problems
-) -> list[Record]:
-    """Leaves out objects of other classes, or refuses them all in one sentence.
-
-    Raises:
-      InputError: there are such objects, and ``unknown`` is "error".
-    """
-    known = set(class_names[1:])
-    strange = sorted({name for record in records for name in record.names} - known)
-    if strange and unknown == "error":
-        raise InputError(
-            f"data split: {where} has objects of classes that are not in class_names: {', '.join(strange)} "
-            f"(known: {', '.join(class_names[1:])}; --config.data.unknown=drop leaves them out)"
-        )
-    if not strange:
-        return records
-    return [_without_unknown(record, known, problems) for record in records]
-
-
-def _without_unknown(record: Record, known: set[str], problems: Problems) -> Record:
-    keep = np.array([name in known for name in record.names], bool)
-    for name in record.names:
-        if name not in known:
-            problems.add("unknown_class", record.id, name)
-    return select(record, keep)

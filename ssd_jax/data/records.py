@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ssd_jax.data.judge import Record, choose_names, drop_unknown, judge, open_image, with_background
+from ssd_jax.data.class_names import choose_names, drop_unknown
+from ssd_jax.data.judge import Record, judge, open_image, with_background
 from ssd_jax.data.part import EVERYTHING, Part
 from ssd_jax.data.problems import Problems
 from ssd_jax.data.statements import Reading
@@ -28,6 +29,7 @@ class RecordSource:
         class_names: Sequence[str] = (),
         unknown: str = "error",
         part: Part = EVERYTHING,
+        images_needed: bool = True,
     ) -> None:
         """Judges what was read.
 
@@ -38,6 +40,7 @@ class RecordSource:
             (): those of the reading.
           unknown: objects of a class not in ``class_names``: "error" refuses, "drop" leaves them out.
           part: which of the images belong to the source; the classes are still those of all.
+          images_needed: False: see :func:`ssd_jax.data.judge.judge`.
 
         Raises:
           InputError: no image is usable, or classes are unknown.
@@ -46,7 +49,7 @@ class RecordSource:
             raise InputError(f"data unknown: expected 'error' or 'drop', got {unknown!r}")
         self.name, self.problems, self.annotated = f"{reading.name}{part}", problems, reading.annotated
         self._load = reading.load
-        records = judge(reading, problems)
+        records = judge(reading, problems, images_needed=images_needed)
         self._merged = any(entry.detail for entry in problems.entries.get("duplicate", ()))
         self.class_names = with_background(class_names) or choose_names(records, reading, problems)
         records = drop_unknown(records, self.class_names, unknown, reading.name, problems)

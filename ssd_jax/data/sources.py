@@ -26,6 +26,7 @@ READERS = {  # kind -> reader of its format; each documents its options and its 
     "folder": folder.read,
 }
 KINDS = (*READERS, "shapes")
+IMAGELESS = ("voc", "coco", "ilsvrc", "csv")  # formats that may state the sizes of images
 
 
 class Source(Protocol):
@@ -54,6 +55,7 @@ def make_source(
     class_names: Sequence[str] = (),
     unknown: str = "error",
     negatives: str = "",
+    image_files: str = "required",
     **options,
 ) -> Source:
     """Makes the source that a recipe's data section describes.
@@ -68,6 +70,8 @@ def make_source(
       unknown: objects of a class not in ``class_names``: "error" refuses, "drop" leaves them out.
       negatives: a folder of images without objects, added behind those of the split ("[:80%]" divides them too);
         none of them may be an image of the split that has objects.
+      image_files: "required"; or "optional": what the annotations say suffices, where the format can state the size
+        of an image (``IMAGELESS``). An example of an absent image names the file that it would be.
       **options: keyword arguments of the reader, which documents them.
 
     Raises:
@@ -79,13 +83,20 @@ def make_source(
         return ShapesSource(root=root, split=split, class_names=tuple(class_names), **options)
     if kind not in READERS:
         raise InputError(f"data kind: expected one of {', '.join(KINDS)}; got {kind!r}")
+    if image_files not in ("required", "optional"):
+        raise InputError(f"data image_files: expected 'required' or 'optional', got {image_files!r}")
+    optional = image_files == "optional" and kind in IMAGELESS
+    if optional:
+        options["image_files"] = image_files
     problems = Problems()
     whole, part = parse_part(split)
     reading = READERS[kind](root, whole, problems=problems, **options)
     if negatives:
         images = _with_negatives(reading.images, folder.negatives(negatives, problems=problems), reading.name)
         reading = reading._replace(images=images, name=f"{reading.name} and negatives of {negatives}")
-    return RecordSource(reading, problems=problems, class_names=class_names, unknown=unknown, part=part)
+    return RecordSource(
+        reading, problems=problems, class_names=class_names, unknown=unknown, part=part, images_needed=not optional
+    )
 
 
 def _with_negatives(

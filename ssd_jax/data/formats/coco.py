@@ -16,7 +16,7 @@ from ssd_jax.errors import InputError
 Owners = tuple[dict[int, str], ...]  # of each part: number in its file -> id, for the images that come first
 
 
-def read(root: str, split: str, *, problems: Problems, images: str = "") -> Reading:
+def read(root: str, split: str, *, problems: Problems, images: str = "", image_files: str = "required") -> Reading:
     """Reads one or more annotation files; images come in the order of their "images" lists.
 
     Classes are the categories in the order of their ids, also those without objects; so the
@@ -34,6 +34,7 @@ def read(root: str, split: str, *, problems: Problems, images: str = "") -> Read
       problems: the tally.
       images: the folder of the images, relative to root or absolute; "": it is looked for, see
         :func:`ssd_jax.data.formats.coco_layout.image_folders`.
+      image_files: "required"; or "optional": an absent image is used as annotated.
 
     Raises:
       InputError: a file does not exist or is not in COCO's format, none of the images is found, or
@@ -41,9 +42,9 @@ def read(root: str, split: str, *, problems: Problems, images: str = "") -> Read
     """
     parts = parse_split(Path(root), split)
     files = [read_file(part, problems) for part in parts]
+    find = _find_some if image_files == "optional" else find_images
     paths = [
-        find_images(part, [image.file_name for image in file.images], images)
-        for part, file in zip(parts, files, strict=True)
+        find(part, [image.file_name for image in file.images], images) for part, file in zip(parts, files, strict=True)
     ]
     categories = _merge_categories(parts, files)
     ids = _unique_ids(parts, files, paths)
@@ -63,6 +64,15 @@ def read(root: str, split: str, *, problems: Problems, images: str = "") -> Read
         image_ids=numbers,
         coco_dataset=functools.partial(_dataset, tuple(parts), owners, numbers) if annotated else None,
     )
+
+
+def _find_some(part: CocoPart, names: Sequence[str], images: str) -> list[Path | None]:
+    """As find_images, but an image that is absent gets the path that it would have beside its annotations."""
+    try:
+        found = find_images(part, names, images)
+    except InputError:  # none is there
+        found = [None] * len(names)
+    return [path or part.path.parent / name for name, path in zip(names, found, strict=True)]
 
 
 def _images(

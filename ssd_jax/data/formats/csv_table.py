@@ -43,7 +43,9 @@ class Row(NamedTuple):
     size: tuple[int, int] | None  # (height, width); None: not stated
 
 
-def read(root: str, split: str, *, problems: Problems, relative: bool = False) -> Reading:
+def read(
+    root: str, split: str, *, problems: Problems, relative: bool = False, image_files: str = "required"
+) -> Reading:
     """Reads one or more tables; images come in the order in which they are first named.
 
     The delimiter (comma, semicolon or tab) is that which divides the first line most. The first
@@ -60,6 +62,7 @@ def read(root: str, split: str, *, problems: Problems, relative: bool = False) -
         path as the table states it, without extension; with several, its path below root.
       problems: the tally.
       relative: boxes are fractions of the image's width and height instead of pixels.
+      image_files: "required"; or "optional": an absent image is used as annotated if the table states its size.
 
     Raises:
       InputError: a file does not exist or is no such table, or none of its images exists.
@@ -68,11 +71,11 @@ def read(root: str, split: str, *, problems: Problems, relative: bool = False) -
         raise InputError(f"data root: expected a folder with CSV files, but {root} is not a folder")
     tables = [_find_table(Path(root), text.strip()) for text in split.split("+")]
     images: list[AnnotatedImage] = []
-    states_size = False
+    states_size, needed = False, image_files == "required"
     for table in tables:
         rows, sized = _read_rows(table, problems)
         _check_unit(table, rows, relative)
-        images += _group(table, rows, Path(root), problems, relative, single=len(tables) == 1)
+        images += _group(table, rows, Path(root), problems, relative, single=len(tables) == 1, needed=needed)
         states_size |= sized
     return Reading(f"{root} {split}", images, states_size=states_size)
 
@@ -205,7 +208,7 @@ def _check_unit(table: Path, rows: list[Row], relative: bool) -> None:
 
 
 def _group(
-    table: Path, rows: list[Row], root: Path, problems: Problems, relative: bool, single: bool
+    table: Path, rows: list[Row], root: Path, problems: Problems, relative: bool, single: bool, needed: bool
 ) -> list[AnnotatedImage]:
     """Collects the lines of each image and finds its file."""
     lines: dict[str, list[Row]] = {}
@@ -214,19 +217,19 @@ def _group(
     places = list(dict.fromkeys((table.parent, root, root / "images")))
     files = {path: next((place / path for place in places if (place / path).is_file()), None) for path in lines}
     looked = ", ".join(map(str, places))
-    if not any(files.values()):
+    if needed and not any(files.values()):
         first = next(iter(files))
         raise InputError(f"{table}: expected images, but none of {len(files)} is there, such as {first} in {looked}")
     names = [path if single else os.path.abspath(file or table.parent / path) for path, file in files.items()]
     ids = image_ids([name_below(name, root) for name in names])
     images = []
     for name, path in zip(ids, files, strict=True):
-        if files[path] is None:
+        if needed and files[path] is None:
             problems.add("missing_image", name, f"{table.name}:{lines[path][0].line}: {path} is not in {looked}")
             continue
         size = next((row.size for row in lines[path] if row.size), None)
         objects = [row.item for row in _consistent(table, lines[path], size, problems) if row.item]
-        images.append(AnnotatedImage(name, files[path], objects, size, relative))
+        images.append(AnnotatedImage(name, files[path] or table.parent / path, objects, size, relative))
     return images
 
 

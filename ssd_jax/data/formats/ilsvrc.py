@@ -12,7 +12,15 @@ from ssd_jax.data.statements import AnnotatedImage, Reading
 from ssd_jax.errors import InputError
 
 
-def read(root: str, split: str, *, problems: Problems, synsets: str = "", annotations: str = "required") -> Reading:
+def read(
+    root: str,
+    split: str,
+    *,
+    problems: Problems,
+    synsets: str = "",
+    annotations: str = "required",
+    image_files: str = "required",
+) -> Reading:
     """Reads lists of an ILSVRC DET tree, in the layout of its archives of 2015 to 2017.
 
     The paper (section 3.5) trains on train and val1 and tests on val2 "as used in [22]", R-CNN,
@@ -42,6 +50,7 @@ def read(root: str, split: str, *, problems: Problems, synsets: str = "", annota
         (lines "synset number name") or lines "synset name". Labels follow its lines. "": it is
         looked for in devkit/data in and beside root. Names that occur twice carry their synset.
       annotations: "required", or "none": every listed image is used without objects (test).
+      image_files: "required"; or "optional": an absent image is used as annotated.
 
     Raises:
       InputError: a path does not exist.
@@ -50,12 +59,13 @@ def read(root: str, split: str, *, problems: Problems, synsets: str = "", annota
         raise InputError(f"data ilsvrc.annotations: expected 'required' or 'none', got {annotations!r}")
     base, annotated = Path(root), annotations == "required"
     names = read_synsets(base, synsets)
-    entries = list(read_entries(base, split, problems))
+    needed = image_files == "required" or not annotated
+    entries = list(read_entries(base, split, problems, images=needed))
     if annotated:
         _require_annotations(base, {subset for subset, _ in entries})
     return Reading(
         name=f"{root} {split}",
-        images=_annotated(base, entries, names, problems) if annotated else _plain(base, entries, problems),
+        images=_annotated(base, entries, names, problems, needed) if annotated else _plain(base, entries, problems),
         class_names=tuple(names.values()),
         load=partial(Path, base / IMAGES),  # half a million strings are smaller than half a million paths
         read_headers=not annotated,
@@ -82,7 +92,7 @@ def _plain(root: Path, entries: Iterable[tuple[str, str]], problems: Problems) -
 
 
 def _annotated(
-    root: Path, entries: Iterable[tuple[str, str]], names: dict[str, str], problems: Problems
+    root: Path, entries: Iterable[tuple[str, str]], names: dict[str, str], problems: Problems, needed: bool
 ) -> Iterator[AnnotatedImage]:
     folders = Folders()
     for subset, entry in entries:
@@ -92,7 +102,7 @@ def _annotated(
         if annotation is None:
             if subset != "train" or not _negative(entry, place, folders):
                 problems.add("missing_annotation", entry)
-        elif image is None:
+        elif needed and image is None:
             problems.add("missing_image", entry)
         else:
             try:
@@ -100,7 +110,7 @@ def _annotated(
             except AnnotationError as error:
                 problems.add("bad_annotation", entry, str(error))
             else:
-                yield to_image(entry, f"{subset}/{image}", _named(stated, names))
+                yield to_image(entry, f"{subset}/{image or entry + EXTENSIONS[0]}", _named(stated, names))
 
 
 def _negative(entry: str, place: Path, folders: Folders) -> bool:

@@ -43,15 +43,15 @@ class Folders:
         return self._names[path]
 
 
-def read_entries(root: Path, split: str, problems: Problems) -> Iterator[tuple[str, str]]:
-    """Returns (subset, id) of each image of the lists of a split, each image once.
+def read_entries(root: Path, split: str, problems: Problems, *, images: bool = True) -> Iterator[tuple[str, str]]:
+    """Returns (subset, id) of each image of the lists of a split, each image once; ``images``: their folder is needed.
 
     Raises:
       InputError: root has not the layout, or there is no such list.
     """
     if not root.is_dir():
         raise InputError(f"data root: expected a folder of ILSVRC DET, but {root} is not a folder")
-    if not (root / IMAGES).is_dir():
+    if images and not (root / IMAGES).is_dir():
         inner = sorted(path.parents[1].relative_to(root) for path in root.glob(f"*/{IMAGES}"))
         there = f" (but there is {', '.join(map(str, inner))})" if inner else ""
         raise InputError(f"data root: {root} has no folder {IMAGES}{there}")

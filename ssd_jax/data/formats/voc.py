@@ -18,7 +18,13 @@ VOC_CLASSES = (
 
 
 def read(
-    root: str, split: str, *, problems: Problems, one_based: bool = False, annotations: str = "required"
+    root: str,
+    split: str,
+    *,
+    problems: Problems,
+    one_based: bool = False,
+    annotations: str = "required",
+    image_files: str = "required",
 ) -> Reading:
     """Reads one or more lists of a VOC-layout folder; images come in the order of the lists.
 
@@ -35,6 +41,7 @@ def read(
         original SSD. True: 1 is subtracted from all four coordinates first.
       annotations: "required", or "none": Annotations/ is not read and every listed image is used
         without objects ("all": every image): a test set whose ground truth is secret, as VOC2012's.
+      image_files: "required"; or "optional": an absent image is used as annotated, and JPEGImages/ need not exist.
 
     Raises:
       InputError: a path does not exist, or a test set of VOC is without its annotations.
@@ -42,11 +49,12 @@ def read(
     if annotations not in ("required", "none"):
         raise InputError(f"data voc.annotations: expected 'required' or 'none', got {annotations!r}")
     annotated = annotations == "required"
-    parts = parse_split(Path(root), split, annotated=annotated)
+    needed = image_files == "required" or not annotated
+    parts = parse_split(Path(root), split, annotated=annotated, images=needed)
     listings = [_list(part, annotated) for part in parts]
     return Reading(
         name=f"{root} {split}",
-        images=_images(listings, problems, 1.0 if one_based else 0.0),
+        images=_images(listings, problems, 1.0 if one_based else 0.0, needed),
         usual_names=VOC_CLASSES if all(map(_official, parts)) else (),
         annotated=annotated,
         states_size=annotated,
@@ -63,7 +71,8 @@ class _Listing(NamedTuple):
 
 
 def _list(part: VocPart, annotated: bool) -> _Listing:
-    images, annotations = images_by_stem(part.folder), annotations_by_stem(part.folder) if annotated else None
+    images = images_by_stem(part.folder) if (part.folder / "JPEGImages").is_dir() else {}
+    annotations = annotations_by_stem(part.folder) if annotated else None
     every = images if annotations is None else annotations
     names = list_names(part, images.keys() | every.keys())
     if names is None:
@@ -86,13 +95,13 @@ def _refuse_secret(part: VocPart, missing: int, total: int) -> None:
         )
 
 
-def _images(listings: list[_Listing], problems: Problems, shift: float) -> Iterator[AnnotatedImage]:
+def _images(listings: list[_Listing], problems: Problems, shift: float, needed: bool) -> Iterator[AnnotatedImage]:
     for part, names, images, annotations in listings:
         for stem in names:
             name = part.prefix + stem
             if annotations is not None and stem not in annotations:
                 problems.add("missing_annotation", name)
-            elif stem not in images:
+            elif needed and stem not in images:
                 problems.add("missing_image", name)
             elif annotations is None:
                 yield AnnotatedImage(name, images[stem])
@@ -102,7 +111,8 @@ def _images(listings: list[_Listing], problems: Problems, shift: float) -> Itera
                 except AnnotationError as error:
                     problems.add("bad_annotation", name, str(error))
                 else:
-                    yield to_image(name, images[stem], annotation, shift)
+                    absent = part.folder / "JPEGImages" / f"{stem}.jpg"
+                    yield to_image(name, images.get(stem, absent), annotation, shift)
 
 
 def to_image(name: str, image: Any, annotation: VocAnnotation, shift: float = 0.0) -> AnnotatedImage:

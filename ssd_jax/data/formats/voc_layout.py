@@ -27,18 +27,19 @@ class VocPart(NamedTuple):
     prefix: str  # of its ids
 
 
-def parse_split(root: Path, split: str, *, annotated: bool = True) -> list[VocPart]:
-    """Splits "FOLDER/NAME+..." (or one of ``UNIONS``) into its parts and checks that their folders exist."""
+def parse_split(root: Path, split: str, *, annotated: bool = True, images: bool = True) -> list[VocPart]:
+    """Splits "FOLDER/NAME+..." (or one of ``UNIONS``) into its parts and checks that the folders needed exist."""
     if not root.is_dir():
         raise InputError(f"data root: expected a folder in VOC layout, but {root} is not a folder")
     texts = [text.strip() for text in _expand(root, split).split("+")]
+    folders = [name for name, needed in (("Annotations", annotated), ("JPEGImages", images)) if needed]
     parts = []
     for text in texts:
         folder, _, name = text.rpartition("/")
         if not name:
             raise InputError(f"data split: expected [FOLDER/]NAME joined by '+', got {split!r}")
         part = VocPart(root / folder if folder else root, name, f"{folder or root.name}/" if len(texts) > 1 else "")
-        for needed in ("Annotations", "JPEGImages") if annotated else ("JPEGImages",):
+        for needed in folders:
             if not (part.folder / needed).is_dir():
                 raise InputError(
                     f"data split {text!r}: {part.folder} has no folder {needed}{_hint(root, part, needed)}"
