@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ssd_jax import page
-from ssd_jax.page import Column, Curve, charts, style
+from ssd_jax.page import Band, Column, Curve, Overlay, Range, RangeGroup, RangeSeries, Reference, Thumb, charts, style
 
 NASTY = "<script>alert('1')</script> \"&amp;\" \x00\x1b \udcff 猫"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 
 
 class Reader(HTMLParser):
@@ -54,6 +54,7 @@ def example(text="text"):
         x_ticks=[(0.5, text)],
         y_ticks=[(0.5, text)],
         crosses=[(0.5, 1.0)],
+        cell_words=lambda row, column: text,
     )
     curves = [
         Curve(text, np.arange(3), np.arange(3.0), style=0),
@@ -61,7 +62,8 @@ def example(text="text"):
     ]
     x_axis, y_axis = (page.axis_for(np.array([0, high])) for high in (10, 1000))
     labels = dict(title=text, description=text, x_label=text, y_label=text)
-    lines = page.line_chart(curves, x_axis=x_axis, y_axis=y_axis, **labels)
+    references = [Reference(text, (0, 0), (1, 1))]
+    lines = page.line_chart(curves, x_axis=x_axis, y_axis=y_axis, references=references, **labels)
     sections = [
         page.section(text, page.text(text), page.table(columns, rows, caption=text, remark=text, footer=[text] * 3)),
         page.section("Second & last", page.bullets([text]), page.subsection(text, page.facts([(text, text, text)]))),
@@ -81,13 +83,39 @@ def example(text="text"):
     return page.page(text, sections, subtitle=text, lead=page.callout("good", text, text), footer=text)
 
 
+def evaluation(text="text"):
+    """A page with one of everything that is operated, and the charts of an evaluation."""
+    axis, ones = page.axis_at([0, 1]), np.ones(2)
+    labels = dict(x_axis=axis, y_axis=axis, title=text, description=text, x_label=text, y_label=text)
+    bands, lines = [Band(text, ones / 2, k) for k in range(2)], [Overlay(text, ones, dashed=True)]
+    stacked = page.stacked_chart(bands, np.array([0, 1]), lines=lines, **labels)
+    series = [RangeSeries(text, [Range(text, 0.5, 0.4, 0.6)], 0.5)]
+    ranges = page.range_chart([RangeGroup(text, series)], y_axis=axis, title=text, y_label=text)
+    thumbs = [Thumb(b"\xff\xd8", (3, 4), text, text, frozenset([text]))]
+    rows = [[text, page.cell(text, text)], ["b", page.cell("1", 1.5)]]
+    columns = [Column(text), Column(text, number=True)]
+    sections = [
+        page.section(text, page.table(columns, rows, caption=text, sortable=True, searchable=True)),
+        page.section("2", page.choice(text, [(text, text), ("other", None)], label=text, group=text)),
+        page.section(
+            "3",
+            page.gallery(thumbs, caption=text, group=text, label=text, everything="everything"),
+            page.gallery([], caption=text),
+            page.drawing(stacked, caption=page.stack_legend(bands, lines)),
+            page.drawing(ranges, caption=page.range_legend([(0, text)])),
+        ),
+    ]
+    return page.page(text, sections)
+
+
 def test_text_is_escaped_wherever_it_stands():
-    plain, nasty = Reader(example()), Reader(example(NASTY))
-    assert [tag for tag, _ in nasty.tags] == [tag for tag, _ in plain.tags]  # no element more
-    assert [sorted(attributes) for _, attributes in nasty.tags] == [sorted(a) for _, a in plain.tags]
-    said = NASTY.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\udcff", "\ufffd")
-    assert said in nasty.text and said in nasty.attributes("alt") and said in nasty.attributes("aria-label")
-    example(NASTY).encode("utf-8")  # half of a surrogate pair could not be written
+    for make in (example, evaluation):
+        plain, nasty = Reader(make()), Reader(make(NASTY))
+        assert [tag for tag, _ in nasty.tags] == [tag for tag, _ in plain.tags]  # no element more
+        assert [sorted(attributes) for _, attributes in nasty.tags] == [sorted(a) for _, a in plain.tags]
+        said = NASTY.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\udcff", "\ufffd")
+        assert said in nasty.text and said in nasty.attributes("alt") and said in nasty.attributes("aria-label")
+        make(NASTY).encode("utf-8")  # half of a surrogate pair could not be written
 
 
 def test_markup_passes_and_text_does_not():
@@ -99,12 +127,13 @@ def test_markup_passes_and_text_does_not():
     )
 
 
-def test_the_document_is_well_formed_and_can_be_navigated():
-    text = example()
+@pytest.mark.parametrize("make", [example, evaluation])
+def test_the_document_is_well_formed_and_can_be_navigated(make):
+    text = make()
     found = Reader(text)
     assert text.startswith("<!DOCTYPE html>") and found.balanced
     tags = [tag for tag, _ in found.tags]
-    for landmark in ("header", "nav", "main", "footer", "h1"):
+    for landmark in ("header", "nav", "main", "h1"):
         assert tags.count(landmark) == 1, landmark
     assert found.headings[0] == 1
     assert all(after - before <= 1 for before, after in zip(found.headings, found.headings[1:], strict=False))
@@ -136,7 +165,7 @@ def test_nothing_is_fetched_and_nothing_runs():
     assert all(source.startswith("data:") for source in found.attributes("src"))
     assert all(link.startswith("#") for link in found.attributes("href"))
     assert "url(" not in text and "@import" not in text and "http" not in text.replace("http-equiv", "")
-    assert "default-src 'none'" in found.attributes("content")[-1]
+    assert "default-src 'none'" in found.attributes("content")[-1] and "script-src" not in text
 
 
 def test_bars_are_as_long_as_their_share():
@@ -154,7 +183,7 @@ def test_rows_must_fit_their_columns():
 
 
 def test_a_short_page_has_no_contents():
-    assert "<nav" not in page.page("title", [page.section("one"), page.section("two")])
+    assert "<nav" not in page.page("title", [page.section("one")] * 2)
 
 
 def test_heat_map_draws_a_cell_for_each_that_counts():
@@ -165,6 +194,19 @@ def test_heat_map_draws_a_cell_for_each_that_counts():
     assert float(cells[0]["x"]) > float(cells[1]["x"]) and float(cells[0]["y"]) > float(cells[1]["y"])
     empty = charts.heat_map(np.zeros((2, 2)), title="t", x_label="x", y_label="y", x_ticks=[], y_ticks=[])
     assert 'class="mark"' not in empty
+
+
+def test_heat_map_makes_room_for_its_labels():
+    def made(names):
+        ticks = [((k + 0.5) / len(names), name) for k, name in enumerate(names)]
+        labels = dict(title="t", x_label="x", y_label="y", x_ticks=ticks, y_ticks=ticks)
+        svg = charts.heat_map(np.eye(len(names)), cell_words=lambda row, column: f"{row}/{column}", **labels)
+        return dict(Reader(svg).tags)["svg"]["viewbox"].split(), svg
+
+    few, many = made(["a", "b"]), made(["a long name of a class"] * 20)
+    assert float(many[0][2]) > float(few[0][2]) + 80 and float(many[0][3]) > float(few[0][3]) + 80
+    assert few[1].count("rotate(-90)") == 1 and many[1].count("rotate(-90)") == 21  # the label of the y axis, and 20
+    assert re.findall(r"<title>(\d/\d)</title>", few[1]) == ["0/0", "1/1"]
 
 
 def luminance(color):
@@ -195,6 +237,8 @@ def test_contrast_suffices(colors):
     for shape in ("bar", "good", "warning", "bad"):
         for background in (*papers, "track"):
             assert contrast(colors[shape], colors[background]) >= 3, (shape, background)
+    for background in papers:
+        assert contrast(colors["edge"], colors[background]) >= 3, background
     for text in ("ink", "accent"):
         assert contrast(colors[text], colors["note-paper"]) >= 4.5, text
     assert style.LIGHT.keys() == style.DARK.keys()

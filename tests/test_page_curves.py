@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_page import Reader
 
-from ssd_jax.page import curves, style
+from ssd_jax.page import curves, frame, style
 from ssd_jax.page.axes import axis_for, number
 from ssd_jax.page.curves import BUCKETS, Curve, line_chart, thin
 
@@ -90,8 +90,8 @@ def paths(svg, kind):
 
 def place(x, y):
     """Where (x, y), both 0 to 10, lies in the drawing."""
-    across = curves._LEFT + x / 10 * curves._WIDTH
-    return f"{across:.1f} {curves._TOP + (1 - y / 10) * curves._HEIGHT:.1f}"
+    across = frame.LEFT + x / 10 * frame.WIDTH
+    return f"{across:.1f} {frame.TOP + (1 - y / 10) * frame.HEIGHT:.1f}"
 
 
 def test_a_line_passes_through_its_points_and_is_interrupted_where_there_is_none():
@@ -99,9 +99,9 @@ def test_a_line_passes_through_its_points_and_is_interrupted_where_there_is_none
     assert paths(svg, "curve") == [f"M{place(0, 0)}L{place(1, 5)}M{place(3, 7)}h0"]
     assert not paths(svg, "band")
     assert [text for text in Reader(svg).text if text.startswith("a, ")] == [
-        "a, step 0: 0",
-        "a, step 1: 5",
-        "a, step 3: 7",
+        "a, x 0: 0",
+        "a, x 1: 5",
+        "a, x 3: 7",
     ]
 
 

@@ -47,6 +47,25 @@ def axis_for(values: np.ndarray, *, logarithmic: bool | None = None, ticks: int 
     return _linear(low, high, ticks)
 
 
+def axis_at(values: Sequence[float], *, logarithmic: bool = False) -> Axis:
+    """Returns an axis from the first to the last of given values, with a tick at each.
+
+    Args:
+      values: [N], rising, at least two.
+      logarithmic: equal factors are drawn equally long.
+
+    Raises:
+      ValueError: values do not rise, are too few, or not positive although the axis is to be logarithmic.
+    """
+    if len(values) < 2 or any(after <= before for before, after in zip(values, values[1:], strict=False)):
+        raise ValueError(f"values: expected at least two that rise, got {list(values)}")
+    if logarithmic and values[0] <= 0:
+        raise ValueError(f"values: a logarithmic axis expects positive ones, got {values[0]}")
+    bare = Axis(float(values[0]), float(values[-1]), logarithmic, ())
+    places = bare.place(np.asarray(values, np.float64)).tolist()
+    return bare._replace(ticks=[(place, number(value)) for place, value in zip(places, values, strict=True)])
+
+
 def _linear(low: float, high: float, ticks: int) -> Axis:
     if 0 <= low <= _FROM_ZERO * high:
         low = 0.0

@@ -1,29 +1,35 @@
-"""Curves over steps, in SVG: one color a run, honest where there are more points than pixels."""
+"""Curves in SVG: one color a run, honest where there are more points than pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ssd_jax.page.axes import Axis, Tick, number
+from ssd_jax.page import frame
+from ssd_jax.page.axes import Axis, number
 from ssd_jax.page.markup import Markup, element, join
 from ssd_jax.page.style import NUM_CURVES
 
 BUCKETS = 200  # into which the points of a long curve are gathered: fewer than two pixels each
 _FEW = 60  # points up to which each is marked, and tells its value when pointed at
 
-_WIDTH, _HEIGHT = 390.0, 210.0  # of the plot, in units of the drawing
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 26.0, 10.0, 42.0  # margins
-
 
 class Curve(NamedTuple):
     """A line of a chart."""
 
     name: str
-    steps: np.ndarray  # [N] rising
+    steps: np.ndarray  # [N] rising: where on the x axis, such as training steps or recall
     values: np.ndarray  # [N]; nan interrupts the line
     style: int  # color and dashes: the number of the run
     secondary: bool = False  # drawn thinner, with dots: another measurement of the same run
+
+
+class Reference(NamedTuple):
+    """A straight dashed line that curves are compared with, such as a diagonal or a threshold."""
+
+    name: str  # told when pointed at
+    start: tuple[float, float]  # x, y in the units of the axes
+    end: tuple[float, float]
 
 
 class Thinned(NamedTuple):
@@ -41,7 +47,7 @@ def thin(steps: np.ndarray, values: np.ndarray, buckets: int = BUCKETS) -> Thinn
     No extreme is lost: it is some bucket's low or high. Values that are not finite do not count; a bucket
     that holds nothing else is nan, an empty one is left out.
     """
-    span = max(float(steps[-1] - steps[0]), 1.0)
+    span = float(steps[-1] - steps[0]) or 1.0
     bucket = np.minimum(((steps - steps[0]) / span * buckets).astype(np.int64), buckets - 1)
     _, starts, sizes = np.unique(bucket, return_index=True, return_counts=True)
     finite = np.isfinite(values)
@@ -61,63 +67,67 @@ def is_long(curve: Curve) -> bool:
 
 
 def line_chart(
-    curves: Sequence[Curve], *, x_axis: Axis, y_axis: Axis, title: str, description: str, x_label: str, y_label: str
+    curves: Sequence[Curve],
+    *,
+    x_axis: Axis,
+    y_axis: Axis,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    references: Sequence[Reference] = (),
 ) -> Markup:
     """Returns the drawing of curves. A long one is the mean of neighbors, on a faint band of their range.
 
     Args:
       curves: the first lies on top.
-      x_axis, y_axis: of ``axes.axis_for``.
+      x_axis, y_axis: of the room ``axes``.
       title: read aloud with the description instead of the drawing.
       description: what the curves show, in words.
-      x_label, y_label: of the axes.
+      x_label, y_label: of the axes; a dot tells its place by the first.
+      references: below the curves.
     """
-    drawn = [_draw(curve, x_axis, y_axis) for curve in reversed(curves)]
-    width, height = _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BOTTOM
-    return element(
-        "svg",
-        element("title", title),
-        element("desc", description),
-        element("rect", class_="plot", x=_text(_LEFT), y=_text(_TOP), width=_text(_WIDTH), height=_text(_HEIGHT)),
-        [_tick_below(tick) for tick in x_axis.ticks],
-        [_tick_beside(tick) for tick in y_axis.ticks],
+    drawn = [_draw(curve, x_axis, y_axis, x_label) for curve in reversed(curves)]
+    return frame.frame(
+        [_reference(reference, x_axis, y_axis) for reference in references],
         [band for band, _ in drawn],
         [line for _, line in drawn],
-        element("text", x_label, x=_text(_LEFT + _WIDTH / 2), y=_text(height - 5), text_anchor="middle"),
-        element(
-            "text", y_label, text_anchor="middle", transform=f"translate(11 {_text(_TOP + _HEIGHT / 2)}) rotate(-90)"
-        ),
-        viewBox=f"0 0 {_text(width)} {_text(height)}",
-        width=_text(width),
-        height=_text(height),
-        class_="curves",
-        role="img",
-        aria_label=title,
+        x_axis=x_axis,
+        y_axis=y_axis,
+        title=title,
+        description=description,
+        x_label=x_label,
+        y_label=y_label,
     )
 
 
-def _draw(curve: Curve, x_axis: Axis, y_axis: Axis) -> tuple[Markup, Markup]:
+def _reference(reference: Reference, x_axis: Axis, y_axis: Axis) -> Markup:
+    ends = np.array([reference.start, reference.end], np.float64)
+    path = frame.line(frame.across(x_axis, ends[:, 0]), frame.up(y_axis, ends[:, 1]))
+    return element("path", element("title", reference.name), class_="reference", d=path)
+
+
+def _draw(curve: Curve, x_axis: Axis, y_axis: Axis, x_label: str) -> tuple[Markup, Markup]:
     """Returns the band (or nothing) and the line of a curve."""
     look = style_class(curve.style)
     kind = "second " if curve.secondary else ""
     if is_long(curve):
         thinned = thin(curve.steps, curve.values)
-        x = _across(x_axis, thinned.steps)
-        band = element(
-            "path", class_=f"band {look}", d=_area(x, *(_up(y_axis, y) for y in (thinned.low, thinned.high)))
-        )
-        return band, element("path", class_=f"curve {kind}{look}", d=_line(x, _up(y_axis, thinned.mean)))
-    x, y = _across(x_axis, curve.steps), _up(y_axis, curve.values)
-    line = element("path", class_=f"curve {kind}{look}", d=_line(x, y))
+        x = frame.across(x_axis, thinned.steps)
+        low, mean, high = (frame.up(y_axis, y) for y in (thinned.low, thinned.mean, thinned.high))
+        band = element("path", class_=f"band {look}", d=frame.area(x, low, high))
+        return band, element("path", class_=f"curve {kind}{look}", d=frame.line(x, mean))
+    x, y = frame.across(x_axis, curve.steps), frame.up(y_axis, curve.values)
+    line = element("path", class_=f"curve {kind}{look}", d=frame.line(x, y))
     dots = []
     if np.isfinite(y).sum() <= _FEW or curve.secondary:
         dots = [
             element(
                 "circle",
-                element("title", f"{curve.name}, step {step:,}: {number(float(value))}"),
+                element("title", f"{curve.name}, {x_label} {_place(step)}: {number(float(value))}"),
                 class_=f"dot {look}",
-                cx=_text(cx),
-                cy=_text(cy),
+                cx=frame.text(cx),
+                cy=frame.text(cy),
                 r="2.2",
             )
             for step, value, cx, cy in zip(curve.steps.tolist(), curve.values, x, y, strict=True)
@@ -126,9 +136,17 @@ def _draw(curve: Curve, x_axis: Axis, y_axis: Axis) -> tuple[Markup, Markup]:
     return join(), join(line, dots)
 
 
+def _place(step: float) -> str:
+    """Returns a place on the x axis in words; a step is written in full."""
+    return f"{step:,.0f}" if float(step).is_integer() else number(step)
+
+
 def style_class(style: int) -> str:
-    """Returns the CSS classes of a run: its color and, once colors repeat, its dashes."""
-    return f"color{style % NUM_CURVES} dash{style // NUM_CURVES % 3}"
+    """Returns the CSS classes of a run: its color and dashes; of neighbors, both differ.
+
+    Eight colors and three kinds of dashes have no common divisor, so 24 runs look different.
+    """
+    return f"color{style % NUM_CURVES} dash{style % 3}"
 
 
 def legend(names: Sequence[tuple[int, str]]) -> Markup:
@@ -140,56 +158,3 @@ def key(style: int, name: str) -> Markup:
     """Returns the name of a run behind a piece of its line."""
     line = element("span", class_=f"key {style_class(style)}", aria_hidden="true")
     return element("span", line, element("span", name), class_="keyed")
-
-
-def _across(axis: Axis, values: np.ndarray) -> np.ndarray:
-    return _LEFT + axis.place(values.astype(np.float64)) * _WIDTH
-
-
-def _up(axis: Axis, values: np.ndarray) -> np.ndarray:
-    return _TOP + (1 - axis.place(values)) * _HEIGHT
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> str:
-    """Returns the path through points; a nan interrupts it, a point alone becomes a dot."""
-    return "".join(
-        f"M{points[0]}h0" if len(points) == 1 else f"M{'L'.join(points)}"
-        for points in ([_point(x[k], y[k]) for k in piece] for piece in _pieces(y))
-    )
-
-
-def _area(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
-    """Returns the outline of what lies between two lines."""
-    outline = ""
-    for piece in _pieces(low):
-        there, back = [_point(x[k], high[k]) for k in piece], [_point(x[k], low[k]) for k in piece[::-1]]
-        outline += f"M{'L'.join(there + back)}Z"
-    return outline
-
-
-def _pieces(y: np.ndarray) -> list[list[int]]:
-    """Returns the indices of each run of finite values."""
-    finite = np.flatnonzero(np.isfinite(y))
-    return [piece.tolist() for piece in np.split(finite, np.flatnonzero(np.diff(finite) > 1) + 1) if len(piece)]
-
-
-def _tick_below(tick: Tick) -> Markup:
-    place, label = tick
-    x = _text(_LEFT + place * _WIDTH)
-    line = element("path", class_="rule", d=f"M{x} {_text(_TOP)}v{_text(_HEIGHT)}")
-    return join(line, element("text", label, x=x, y=_text(_TOP + _HEIGHT + 17), text_anchor="middle"))
-
-
-def _tick_beside(tick: Tick) -> Markup:
-    place, label = tick
-    y = _TOP + (1 - place) * _HEIGHT
-    line = element("path", class_="rule", d=f"M{_text(_LEFT)} {_text(y)}h{_text(_WIDTH)}")
-    return join(line, element("text", label, x=_text(_LEFT - 6), y=_text(y + 4), text_anchor="end"))
-
-
-def _point(x: float, y: float) -> str:
-    return f"{x:.1f} {y:.1f}"
-
-
-def _text(value: float) -> str:
-    return f"{value:.4g}"

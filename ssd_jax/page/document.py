@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ssd_jax.page.markup import Content, Markup, element, join
+from ssd_jax.page.script import needs_script, policy, script
 from ssd_jax.page.style import style_sheet
 from ssd_jax.page.tables import Mood
 
@@ -140,17 +141,14 @@ def page(
     bodies = [_section(part, anchor) for part, anchor in zip(sections, anchors, strict=True)]
     contents = _contents(anchors, sections) if len(sections) > 2 else None
     main = element("main", lead, bodies, id="content")
+    scripted = needs_script(main)
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         # Should anything slip through the escaping, the browser still neither runs nor fetches it.
-        element(
-            "meta",
-            http_equiv="Content-Security-Policy",
-            content="default-src 'none'; img-src data:; style-src 'unsafe-inline'",
-        ),
+        element("meta", http_equiv="Content-Security-Policy", content=policy(scripted)),
         element("title", title),
         element("style", Markup(style_sheet())),
     )
@@ -161,6 +159,7 @@ def page(
         "body",
         element("a", "Skip to the content", href="#content", class_="skip"),
         element("div", top, columns, bottom, class_="frame"),
+        script() if scripted else None,
     )
     return f"<!DOCTYPE html>\n{element('html', head, body, lang=language)}\n"
 

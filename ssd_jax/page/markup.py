@@ -4,7 +4,7 @@ import html
 import unicodedata
 from collections.abc import Iterable
 
-_VOID = ("meta", "img", "br")  # elements without an end
+_VOID = ("meta", "img", "br", "input")  # elements without an end
 
 
 class Markup(str):

@@ -1,4 +1,6 @@
-"""The looks of :mod:`ssd_jax.visualize.page`: one style sheet for screens of any width, light and dark, and paper."""
+"""The looks of :mod:`ssd_jax.page`: one style sheet for screens of any width, light and dark, and paper."""
+
+from ssd_jax.page.style_widgets import RULES
 
 # Text on its background has a contrast of at least 4.5, bars and borders that mean something of at least 3 (WCAG 2.2,
 # AA); tests/test_page.py computes it from these values.
@@ -8,6 +10,7 @@ LIGHT = {
     "ink": "#1d2430",
     "faint": "#586274",
     "line": "#e2e3df",
+    "edge": "#7b8494",
     "accent": "#0b67b2",
     "bar": "#3585c8",
     "track": "#eceeee",
@@ -33,6 +36,7 @@ DARK = {
     "ink": "#e8eaee",
     "faint": "#a4adbb",
     "line": "#313945",
+    "edge": "#727c8b",
     "accent": "#7cbcf5",
     "bar": "#4d9bdc",
     "track": "#272e39",
@@ -173,7 +177,9 @@ footer{color:var(--faint);font-size:.85rem;border-top:1px solid var(--line);padd
 @media print{
  nav,.skip{display:none}
  .columns.with-nav{display:block}
- section,figure,tr{break-inside:avoid-page}
+ figure,tr,.callout,.facts>div{break-inside:avoid-page}
+ h2,h3,.tools,.gallery-caption{break-after:avoid-page}
+ .bar,.bar *,.swatch,.tag{print-color-adjust:exact;-webkit-print-color-adjust:exact}
  details>.inner,.scroll{max-height:none;overflow:visible}
 }
 """
@@ -187,4 +193,4 @@ def style_sheet() -> str:
     paper = f"@media print{{:root{{color-scheme:light;{light}}}}}"
     curves = "".join(f".color{k}{{--color:var(--curve{k})}}" for k in range(NUM_CURVES))
     dashes = ".dash0{--dash:none}.dash1{--dash:7 5}.dash2{--dash:1 5}"
-    return f"{themes}\n{paper}\n{_RULES.strip()}\n{curves}\n{dashes}\n"
+    return f"{themes}\n{paper}\n{_RULES.strip()}\n{RULES.strip()}\n{curves}\n{dashes}\n"
