@@ -1,12 +1,14 @@
-"""Evaluates a trained detector and draws what it finds.
+"""Evaluates a trained detector, or the detections of any other, and explains its errors.
 
     python evaluate.py --ckpt=runs/ssd300_voc [--step=N] [--config.data.eval_split=VOC2007/test]
+    python evaluate.py --detections=FOLDER_OR_FILE --annotations=VOCdevkit --split=VOC2007/test
+    python evaluate.py --ckpt=runs/b --report --compare=runs/a/evaluation
 
-Configuration, classes and network come from the checkpoint; --config.section.key=value overrides,
-for example to evaluate on another dataset.
+With --ckpt, configuration, classes and network come from the checkpoint; --config.section.key=value overrides, for
+example to evaluate on another dataset. With --detections no network is needed: files in VOC's comp4 format or COCO's
+results are read. docs/evaluation.md says which rule each figure follows and how to read the report.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,17 +17,28 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from ssd_jax.commands import cli, distributed
+from ssd_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from ssd_jax.commands.results import Subject
     from ssd_jax.commands.scoring import Evaluation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("ckpt", None, "Folder of a training run (its --workdir).")
 flags.DEFINE_integer("step", None, "Checkpoint to evaluate; default: the best by metric, else the newest.")
-flags.DEFINE_string("output", None, "Folder for metrics.json and detections.png; default: CKPT/evaluation.")
+flags.DEFINE_string("detections", None, "Instead of --ckpt: comp4 files (a folder or an archive) or COCO results.")
+flags.DEFINE_string("annotations", None, "Ground truth for --detections: a folder as in docs/data.md, or a COCO JSON.")
+flags.DEFINE_string("split", "", "Which part of --annotations, such as VOC2007/test; a COCO JSON needs none.")
+flags.DEFINE_string("kind", "", "Format of --annotations (voc, coco, ...); default: by what lies there.")
+flags.DEFINE_list("class_names", [], "Classes of --annotations in the order of their labels; default: theirs.")
+flags.DEFINE_string("output", None, "Folder for what is written; default: CKPT/evaluation, or DETECTIONS-evaluation.")
+flags.DEFINE_list("metrics", ["voc", "coco"], "Figures beside VOC's: thresholds (0.50 to 0.95), coco, ilsvrc.")
+flags.DEFINE_bool("report", False, "Write report.html, which explains the errors with pictures.")
+flags.DEFINE_multi_string("compare", [], "Another evaluation's folder, or detections, for the report; may be repeated.")
+flags.DEFINE_bool("save_detections", True, "Write the detections as files that other programs can read.")
+flags.DEFINE_string("submission", "", "Name of the detector: write the archive for COCO's or VOC2012's server.")
 flags.DEFINE_integer("num_pictures", 8, "Images on the contact sheet; 0 = no sheet.", lower_bound=0)
 flags.DEFINE_integer("max_picture_kb", 0, "Largest size of the contact sheet's file; 0 = no limit.", lower_bound=0)
-flags.mark_flag_as_required("ckpt")
 
 
 def define_config(argv: Sequence[str]) -> None:
@@ -48,67 +61,96 @@ def main(_) -> int:
     """Runs the command line; returns the exit status."""
     # Imported here, so that a wrong option is answered at once.
     from ssd_jax import processes
+    from ssd_jax.commands import results, setup
+
+    check_options(results.METRICS)
+    default = f"{FLAGS.ckpt}/evaluation" if FLAGS.ckpt else f"{FLAGS.detections.rstrip('/')}-evaluation"
+    folder = setup.open_workdir(FLAGS.output or default, option="--output")
+    found, subject = run_network() if FLAGS.ckpt else read_detections()
+    if distributed.is_main():
+        outputs = results.Outputs(
+            folder,
+            detections=FLAGS.save_detections,
+            submission=FLAGS.submission,
+            report=FLAGS.report,
+            compare=FLAGS.compare,
+            num_pictures=FLAGS.num_pictures,
+            max_picture_bytes=1000 * FLAGS.max_picture_kb or None,
+        )
+        results.write(found, subject, outputs, metrics=FLAGS.metrics)
+    processes.wait_for_all("evaluation written")  # whoever is done first would wait for the others only so long
+    if FLAGS.ckpt:
+        print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(subject.facts['step'])}")
+        if FLAGS.config.data.kind == "shapes":
+            print(
+                "next:       your own images: python -m ssd_jax.commands.inspect --config=configs/ssd300_custom.py "
+                "--config.data.root=FOLDER (docs/data.md)"
+            )
+    return 0
+
+
+def check_options(metrics: Sequence[str]) -> None:
+    """Refuses options that contradict each other."""
+    if (FLAGS.ckpt is None) == (FLAGS.detections is None):
+        got = "neither" if FLAGS.ckpt is None else "both"
+        raise InputError(f"expected --ckpt=RUN, or --detections=FILES with --annotations=ROOT_OR_JSON, got {got}")
+    if FLAGS.detections is not None and FLAGS.annotations is None:
+        raise InputError("--detections: expected --annotations=ROOT_OR_JSON as well, the ground truth")
+    with_files = ("annotations", "split", "kind", "class_names")
+    if FLAGS.ckpt is not None and (given := [name for name in with_files if FLAGS[name].present]):
+        raise InputError(f"--{given[0]}: expected --detections; with --ckpt, --config.data.* say what is evaluated")
+    if FLAGS.ckpt is None and FLAGS["step"].present:
+        raise InputError("--step: expected --ckpt, whose checkpoint it chooses")
+    if FLAGS.compare and not FLAGS.report:
+        raise InputError("--compare: expected --report, in which the comparison stands")
+    for name in FLAGS.metrics:
+        if name not in metrics:
+            raise InputError(f"--metrics: expected some of {', '.join(metrics)}, got {name!r}")
+
+
+def run_network() -> tuple["Evaluation", "Subject"]:
+    """Detects in the images of the recipe's evaluation split."""
+    import tqdm
+
     from ssd_jax import recipe as recipes
-    from ssd_jax.commands import checks, describe, inputs, resume, runtime, scoring, setup
+    from ssd_jax.commands import checks, describe, inputs, results, resume, runtime, scoring
 
     recipe = recipes.plain(FLAGS.config)
     cli.warn_if_gpu_is_idle()
     runtime.set_matmul_precision(recipe["runtime"]["matmul_precision"])
     checks.check_settings(recipe)
-    output = setup.open_workdir(FLAGS.output or str(Path(FLAGS.ckpt) / "evaluation"), option="--output")
     network, variables, step, choice = resume.restore_run(FLAGS.ckpt, FLAGS.step, recipe)
     source = inputs.open_source(recipe, "eval", network.class_names)
     print(f"evaluating step {step} ({choice}) of {FLAGS.ckpt} on {len(source):,} images ({source.name})", flush=True)
     for line in describe.data_remarks(recipe, source):
         print(f"data: {line}")
-
-    found = scoring.make_evaluator(recipe, network, source)(variables)
-    if distributed.is_main():
-        write_report(output, step, found)
-    processes.wait_for_all("evaluation written")  # whoever is done first would wait for the others only so long
-    print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(step)}")
-    if recipe["data"]["kind"] == "shapes":
-        print(
-            "next:       your own images: python -m ssd_jax.commands.inspect --config=configs/ssd300_custom.py "
-            "--config.data.root=FOLDER (docs/data.md)"
-        )
-    return 0
+    evaluate = scoring.make_evaluator(recipe, network, source, measured=getattr(source, "annotated", True))
+    # disable=None: no bar where nobody looks at it.
+    with tqdm.tqdm(total=len(source), unit=" images", disable=None if distributed.is_main() else True) as bar:
+        found = evaluate(variables, on_images=bar.update)
+    section = recipe["data"]
+    shift = 1.0 if section["kind"] == "voc" and section.get("voc", {}).get("one_based") else 0.0
+    name = f"{Path(FLAGS.ckpt).resolve().name}, step {step}"
+    return found, results.Subject(name, section["eval_split"], shift, {"checkpoint": FLAGS.ckpt, "step": step})
 
 
-def write_report(output: Path, step: int, found: "Evaluation") -> None:
-    """Prints the figures, and writes them and the contact sheet to a folder."""
-    from ssd_jax import files
-    from ssd_jax.commands import pictures
-    from ssd_jax.evaluation import coco, voc
+def read_detections() -> tuple["Evaluation", "Subject"]:
+    """Reads detections and ground truth from files."""
+    from ssd_jax import data
+    from ssd_jax.commands import annotations, results, scoring
+    from ssd_jax.evaluation import detection_files
 
-    voc_result, coco_result = found.voc(), found.coco()
-    print(f"\n{voc.as_table(voc_result)}\n\n{coco.as_table(coco_result)}\n")
-    print(
-        "loss {validation_loss:.3f} (location {validation_location_loss:.3f}, "
-        "confidence {validation_confidence_loss:.3f})".format_map(found.losses)
+    source = annotations.open_annotations(
+        FLAGS.annotations, FLAGS.split, kind=FLAGS.kind or None, class_names=tuple(FLAGS.class_names)
     )
-
-    metrics = {
-        "step": step,
-        "data": found.source.name,
-        "voc": voc.as_dict(voc_result),
-        "coco": coco.as_dict(coco_result),
-        **found.losses,
-    }
-    files.write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    print(f"metrics:    {output / 'metrics.json'}")
-    if FLAGS.num_pictures:
-        pictures.save_detection_sheet(
-            output / "detections.png",
-            found.source,
-            found.detections,
-            found.truth,
-            class_names=found.class_names,
-            num_pictures=FLAGS.num_pictures,
-            title=f"{found.source.name}, step {step}",
-            max_bytes=1000 * FLAGS.max_picture_kb or None,
-        )
-        print(f"pictures:   {output / 'detections.png'}")
+    place = results.detections_of(FLAGS.detections)
+    detections = detection_files.read(place, source, split=FLAGS.split)
+    count = sum(len(found.labels) for found in detections)
+    print(f"evaluating {count:,} detections ({place}) on {len(source):,} images ({source.name})", flush=True)
+    for line in source.problems.lines():
+        print(f"data: {line}")
+    found = scoring.Evaluation(source, source.class_names, detections, data.ground_truth(source))
+    return found, results.Subject(Path(FLAGS.detections).name, FLAGS.split, facts={"detections": FLAGS.detections})
 
 
 if __name__ == "__main__":

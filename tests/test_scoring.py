@@ -32,6 +32,7 @@ def test_every_metric_that_a_recipe_may_name_has_its_figures():
         ("11point", {"map_11point": 6 / 11, "map_area": 0.5}),
         ("area", {"map_area": 0.5, "map_11point": 6 / 11}),
         # 51 of the 101 recalls of COCO, at every threshold.
+        ("ilsvrc", {"ilsvrc_map": 0.5}),
         ("coco", {"coco_ap": 51 / 101, "coco_ap50": 51 / 101, "coco_ap75": 51 / 101}),
     ],
 )

@@ -81,6 +81,27 @@ def test_a_signal_saves_and_the_same_command_ends_as_the_unbroken_run(tmp_path, 
         assert checkpoint.is_evaluated(manager, 8)
 
 
+def test_the_only_checkpoint_gets_the_score_of_the_evaluation_that_was_interrupted(tmp_path, unbroken, environ):
+    options = [*OPTIONS, f"--workdir={tmp_path}", "--config.train.checkpoint_every=100"]
+    # The second time, the run begins with that evaluation, and is interrupted again.
+    for evaluating in (
+        lambda: MOMENTS["evaluation"](tmp_path),
+        lambda: "resuming after step 4" in (tmp_path / "log").read_text(),
+    ):
+        process = tiny_run.start(*options, environ=environ, log=tmp_path / "log")
+        assert tiny_run.wait_for(evaluating, process), (tmp_path / "log").read_text()
+        process.send_signal(signal.SIGTERM)
+        assert tiny_run.end_of(process) == 143
+        with checkpoint.open_existing(tmp_path) as manager:
+            assert checkpoint.steps(manager) == [4] and not checkpoint.is_evaluated(manager, 4)
+    process = tiny_run.start(*options, environ=environ, log=tmp_path / "log")
+    assert tiny_run.end_of(process) == 0, (tmp_path / "log").read_text()
+    with checkpoint.open_existing(tmp_path) as manager:
+        assert checkpoint.steps(manager) == [4, 8]
+        assert checkpoint.is_evaluated(manager, 4) and checkpoint.is_evaluated(manager, 8)
+    assert metrics_of(tmp_path) == metrics_of(unbroken)
+
+
 def test_a_real_run_interrupted_three_times_ends_at_the_metric_of_the_unbroken_one(tmp_path, shared, environ):
     """60 steps on photographs of blood cells, stopped by SIGTERM, Ctrl-C and SIGKILL."""
     options = [

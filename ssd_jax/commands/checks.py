@@ -13,7 +13,7 @@ from ssd_jax.commands import tensorboard
 from ssd_jax.errors import InputError
 from ssd_jax.types import Batch
 
-METRICS = ("11point", "area", "coco")
+METRICS = ("11point", "area", "coco", "ilsvrc")
 ROOTS = {  # kind of data -> what config.data.root is to name
     "voc": "a folder in VOC layout (VOCdevkit with VOC2007 and VOC2012, from host.robots.ox.ac.uk/pascal/VOC)",
     "coco": "the folder of annotations/ and the images (cocodataset.org), or of your own COCO JSON",

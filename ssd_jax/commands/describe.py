@@ -90,6 +90,7 @@ def dry_run(
 TITLES = {
     "map_11point": "mAP (VOC07 11-point)",
     "map_area": "mAP (area)",
+    "ilsvrc_map": "mAP (ILSVRC)",
     "coco_ap": "AP (COCO)",
     "coco_ap50": "AP50",
     "coco_ap75": "AP75",

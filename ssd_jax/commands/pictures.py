@@ -57,10 +57,16 @@ def save_detection_sheet(
 
 def annotated_frame(example: Any) -> np.ndarray:  # [h, w, 3] uint8
     """Returns the picture in the frame that its boxes are stated in; gray if it cannot be read."""
+    frame = read_frame(example)
+    return np.full((*example.size, 3), 128, np.uint8) if frame is None else frame
+
+
+def read_frame(example: Any) -> np.ndarray | None:  # [h, w, 3] uint8
+    """Returns the picture in the frame that its boxes are stated in; None if it cannot be read."""
     try:
         pixels = data.decode_image(example.image, example.size)
     except data.ImageError:
-        return np.full((*example.size, 3), 128, np.uint8)
+        return None
     if pixels.shape[:2] == tuple(example.size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((example.size[1], example.size[0])))

@@ -23,6 +23,7 @@ GROUPS: dict[str, dict[str, Quantity]] = {
     "Evaluations": {
         "map_11point": Quantity("mAP (VOC07 11-point)", logarithmic=False),
         "map_area": Quantity("mAP (area)", logarithmic=False),
+        "ilsvrc_map": Quantity("mAP (ILSVRC)", logarithmic=False),
         "coco_ap": Quantity("AP (COCO)", logarithmic=False),
         "coco_ap50": Quantity("AP50", logarithmic=False),
         "coco_ap75": Quantity("AP75", logarithmic=False),

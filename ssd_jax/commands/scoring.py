@@ -11,7 +11,7 @@ import numpy as np
 from ssd_jax import data, inference, objective, processes
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import checks, setup
-from ssd_jax.evaluation import coco, coco_files, voc
+from ssd_jax.evaluation import coco, coco_files, ilsvrc, voc
 from ssd_jax.types import ImageDetections, ImageGroundTruth, LossParts
 
 
@@ -28,6 +28,10 @@ class Evaluation(NamedTuple):
     def voc(self) -> voc.VocResult:
         """Returns the VOC figures."""
         return voc.evaluate(self.detections, self.truth, class_names=self.class_names)
+
+    def ilsvrc(self) -> ilsvrc.IlsvrcResult:
+        """Returns the ILSVRC figures."""
+        return ilsvrc.evaluate(self.detections, self.truth, class_names=self.class_names)
 
     def coco(self) -> coco.CocoResult:
         """Returns the COCO figures; against the annotation files themselves where there are any."""
@@ -46,6 +50,7 @@ METRICS: dict[str, Callable[[Evaluation], dict[str, float]]] = {
     "11point": lambda found: _voc_figures(found, "map_11point", "map_area"),
     "area": lambda found: _voc_figures(found, "map_area", "map_11point"),
     "coco": lambda found: _coco_figures(found),
+    "ilsvrc": lambda found: {"ilsvrc_map": found.ilsvrc().mean_ap},
 }
 
 
@@ -90,7 +95,9 @@ def validation_losses(parts: LossParts, *, location_weight: float) -> dict[str, 
     }
 
 
-def make_evaluator(recipe: recipes.Recipe, network: setup.Network, source: Any, cache: Any = None) -> Callable:
+def make_evaluator(
+    recipe: recipes.Recipe, network: setup.Network, source: Any, cache: Any = None, *, measured: bool = True
+) -> Callable:
     """Returns evaluate(variables, *, should_stop, on_images) -> Evaluation, or None if stopped before its end.
 
     Every process calls it with the same variables and gets the same result. ``should_stop()`` is asked
@@ -102,9 +109,11 @@ def make_evaluator(recipe: recipes.Recipe, network: setup.Network, source: Any, 
       network: of ``setup.build_network``.
       source: the images.
       cache: of ``inputs.open_cache``; without it, each evaluation opens the one that the recipe wants.
+      measured: whether objects are needed, since figures will be computed of what is found.
     """
     truth = data.ground_truth(source)
-    checks.check_ground_truth(source, truth)
+    if measured:
+        checks.check_ground_truth(source, truth)
     steps = inference.compile_evaluation_steps(_evaluation_steps(recipe, network), network.mesh)
     variables = jax.eval_shape(network.model.init, jax.random.key(0))
     batch = checks.abstract_batch(recipe, recipe["evaluate"]["batch_size"], data.padded_boxes(source))

@@ -18,6 +18,8 @@ Content = str | Iterable["Content"] | None  # str: escaped unless it is Markup; 
 
 def escape(text: str) -> Markup:
     """Returns the text as HTML; what no page can hold (control characters, lone surrogates) becomes U+FFFD."""
+    if text.isascii() and text.isprintable():  # nearly all, and pages have very many
+        return Markup(html.escape(text))
     sound = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text)
     return Markup(html.escape(sound))
 
