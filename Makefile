@@ -43,7 +43,7 @@ $(READY): requirements.txt requirements-dev.txt
 
 demo: $(READY)
 	$(RUN) train.py --config=configs/ssd_demo.py --workdir=runs/demo
-	$(RUN) evaluate.py --ckpt=runs/demo
+	$(RUN) evaluate.py --ckpt=runs/demo --report
 
 demo-clean:
 	rm -rf runs/demo
