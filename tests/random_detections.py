@@ -42,3 +42,54 @@ def random_boxes(rng, count, whole):
     corners = rng.uniform(-10, 50, (count, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(0, 30, (count, 2))], axis=1)
     return np.round(boxes) if whole else boxes
+
+
+def random_coco(seed):
+    """Returns (annotations, results) in COCO's format: one to five images with unsorted numbers, one to three classes.
+
+    Common are crowds, equal scores, areas on and beside the bounds of small, medium and large (stated, or of the box),
+    copies of objects, more than 100 detections of an image and class, annotations of images and categories that are
+    not listed, boxes without area and of negative size, images and classes without anything.
+    """
+    rng = np.random.default_rng(seed)
+    kind, crowded = rng.integers(0, 4), rng.random() < 0.15
+    images = rng.permutation(50)[: rng.integers(1, 6)].tolist()
+    categories = rng.permutation(20)[: rng.integers(1, 4)].tolist()
+    annotations, results = [], []
+    for image in images:
+        mine = [coco_box(rng, kind) for _ in range(rng.integers(0, 9))]
+        for box in mine:
+            entry = {"id": len(annotations), "image_id": image, "category_id": int(rng.choice(categories)), "bbox": box}
+            entry["iscrowd"] = int(rng.random() < 0.2)
+            if rng.random() < 0.3:
+                entry["area"] = float(rng.choice([0, 0.5, 1023.999, 1024, 1024.001, 9215.5, 9216, 9216.001, 1e10, -1]))
+            annotations.append(entry)
+        for _ in range(rng.integers(0, 300 if crowded else 14)):
+            box = coco_box(rng, kind)
+            if mine and rng.random() < 0.6:
+                box = list(mine[rng.integers(len(mine))])
+                box[rng.integers(4)] += float(rng.integers(0, 3)) if kind < 2 else float(2 * rng.normal())
+            score = rng.integers(1, 6) / 5 if kind % 2 else rng.random()
+            entry = {"image_id": image, "category_id": int(rng.choice(categories)), "bbox": box, "score": float(score)}
+            results.append(entry)
+    outside = {"id": 900, "bbox": [0.0, 0.0, 9.0, 9.0], "iscrowd": 0}
+    annotations.append({**outside, "image_id": 77, "category_id": categories[0]})
+    annotations.append({**outside, "image_id": images[0], "category_id": 77})
+    dataset = {
+        "images": [{"id": image} for image in images],
+        "categories": [{"id": category, "name": f"c{category}"} for category in categories],
+        "annotations": annotations,
+    }
+    return dataset, results
+
+
+def coco_box(rng, kind):
+    """Returns [x, y, w, h]: small whole numbers, areas of 32^2 and 96^2, or any real numbers (negative sizes too)."""
+    if kind == 0:
+        return [float(number) for number in rng.integers(0, 12, 4)]
+    if kind == 1:
+        sizes = rng.choice([16, 31, 32, 33, 64, 95, 96, 97, 144], 2)
+        return [float(number) for number in (*rng.integers(0, 20, 2), *sizes)]
+    if kind == 2:
+        return [float(number) for number in rng.uniform(0, 100, 4).astype(np.float32)]
+    return [float(number) for number in rng.uniform(-20, 200, 4)]

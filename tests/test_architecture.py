@@ -49,7 +49,8 @@ CONFINED = {
     "grain": "data/loader.py",
     "tensorflow": "data/tfds.py",
     "tensorflow_datasets": "data/tfds.py",
-    "pycocotools": "evaluation/coco.py",
+    "pycocotools": "evaluation/coco_engines.py",
+    "hotcoco": "evaluation/coco_engines.py",
     "tensorboardX": "commands/tensorboard.py",
 }
 COMPILES = {"jit", "pmap", "shard_map"}

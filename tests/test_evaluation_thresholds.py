@@ -45,6 +45,18 @@ def test_each_threshold_is_the_plain_metric():
         assert result.num_images == plain.num_images
 
 
+def test_the_means_have_the_bits_of_the_plain_metric():
+    """Also of many classes, where the order of the additions matters."""
+    detections, truth = random_detections.random_case(0)
+    plain = voc.evaluate(detections, truth, class_names=NAMES)
+    ap = np.random.default_rng(0).random((50, 10))
+    ap[::7] = np.nan
+    result = voc_thresholds.evaluate(detections, truth, class_names=NAMES)._replace(ap_11point=ap, ap_area=ap)
+    for k in range(10):
+        expected = plain._replace(ap_11point=ap[:, k].copy(), ap_area=ap[:, k].copy())
+        assert (result.map_11point[k], result.map_area[k]) == (expected.map_11point, expected.map_area)
+
+
 def test_matching_at_another_threshold():
     for seed in range(20):
         detections, truth = random_detections.random_case(seed)

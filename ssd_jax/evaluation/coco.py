@@ -1,18 +1,15 @@
 """The twelve figures of the COCO detection challenge, computed by pycocotools (the COCO API) itself.
 
-pycocotools is imported on use; faster work-alikes give the same numbers, but this one defines them.
+Or, if it is asked for, by a library that gives the same bits faster: ``coco_engines`` runs either.
 """
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssd_jax.errors import InputError
-from ssd_jax.evaluation import coco_files, gather, table
+from ssd_jax.evaluation import coco_engines, coco_files, gather, table
 from ssd_jax.types import ImageDetections, ImageGroundTruth
 
 
@@ -42,6 +39,7 @@ class CocoResult(NamedTuple):
     num_ground_truth: np.ndarray  # [C] int64, without crowds
     num_detections: np.ndarray  # [C] int64
     num_images: int
+    engine: str  # library that computed the figures, and its version
 
 
 FIGURES = CocoResult._fields[:12]
@@ -66,6 +64,7 @@ def evaluate(
     ground_truth: Sequence[ImageGroundTruth],
     *,
     class_names: Sequence[str],  # background first
+    engine: str = "pycocotools",
 ) -> CocoResult:
     """Returns the COCO figures of detections in memory.
 
@@ -78,118 +77,92 @@ def evaluate(
         ground_truth: one entry an image, also for images without objects. ``areas`` sorts the objects into small,
             medium and large: COCO uses the area of the object's mask; where ``areas`` is None it is that of the box.
         class_names: every class by label, ``class_names[0] == "background"``.
+        engine: "pycocotools"; "fast", another library with the same figures; or "auto", "fast" where it is installed.
 
     Raises:
-        ValueError: the arrays of an image differ in length.
-        InputError: pycocotools is missing, there is nothing to find, an image id is unknown or occurs twice,
+        ValueError: there is no such engine, or the arrays of an image differ in length.
+        InputError: the engine's library is missing, there is nothing to find, an image id is unknown or occurs twice,
             a label is not in class_names, or a number is not finite.
     """
     found, truth = gather.gather(detections, ground_truth, class_names=class_names)
-    boxes, areas = _xyxy_to_xywh(truth.boxes), _flat_areas(ground_truth)
-    columns = zip(truth.image, truth.labels, boxes, areas, truth.ignored, strict=True)
-    dataset = {
-        "images": [{"id": image} for image in range(len(ground_truth))],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(class_names) if label > 0],
-        "annotations": [
-            {
-                "image_id": int(image),
-                "category_id": int(label),
-                "bbox": box.tolist(),
-                "area": float(area),
-                "iscrowd": int(crowd),
-            }
-            for image, label, box, area, crowd in columns
-        ],
-    }
-    results = [
-        {"image_id": int(image), "category_id": int(label), "bbox": box.tolist(), "score": float(score)}
-        for image, label, box, score in zip(
-            found.image, found.labels, _xyxy_to_xywh(found.boxes), found.scores, strict=True
-        )
-    ]
-    return _evaluate(dataset, results)
+    # The image's position and the label from 0 number both, which keeps the order that decides among equal scores.
+    return _result(
+        coco_engines.Annotations(
+            truth.image, truth.labels - 1, _xyxy_to_xywh(truth.boxes), _flat_areas(ground_truth), truth.ignored
+        ),
+        coco_engines.Results(found.image, found.labels - 1, _xyxy_to_xywh(found.boxes), found.scores),
+        tuple(class_names[1:]),
+        num_images=len(ground_truth),
+        engine=engine,
+    )
 
 
 def evaluate_json(
-    annotations_path: str | PathLike[str], results: str | PathLike[str] | Sequence[Mapping[str, Any]]
+    annotations_path: str | PathLike[str],
+    results: str | PathLike[str] | Sequence[Mapping[str, Any]],
+    *,
+    engine: str = "pycocotools",
 ) -> CocoResult:
     """Returns the COCO figures against an official annotation file, whose mask areas and crowds are used.
 
     Args:
         annotations_path: an ``instances_*.json``.
         results: detections in COCO's result format (image_id, category_id, bbox xywh, score), or the file of them.
+        engine: as for :func:`evaluate`.
 
     Raises:
-        InputError: pycocotools is missing, a file cannot be read or is not in COCO's format, there is nothing to find,
-            or a result names an image or a category that the annotations do not have.
+        ValueError: there is no such engine.
+        InputError: the engine's library is missing, a file cannot be read or is not in COCO's format, there is nothing
+            to find, or a result names an image or a category that the annotations do not have.
     """
     dataset = coco_files.read_annotations(annotations_path)
-    return _evaluate(dataset, coco_files.read_results(results, dataset))
+    return _evaluate(dataset, coco_files.read_results(results, dataset), engine)
 
 
-def evaluate_dataset(dataset: dict[str, Any], results: Sequence[Mapping[str, Any]]) -> CocoResult:
+def evaluate_dataset(
+    dataset: dict[str, Any], results: Sequence[Mapping[str, Any]], *, engine: str = "pycocotools"
+) -> CocoResult:
     """Returns the COCO figures against annotations in COCO's own format, such as ``source.coco_dataset()``.
 
     Args:
         dataset: the lists images, annotations and categories of an ``instances_*.json``.
         results: detections in COCO's result format, such as :func:`coco_files.as_results` gives.
+        engine: as for :func:`evaluate`.
 
     Raises:
-        InputError: pycocotools is missing, there is nothing to find, or a result names an unknown image or category.
+        ValueError: there is no such engine.
+        InputError: the engine's library is missing, there is nothing to find, or a result names an unknown image or
+            category.
     """
     coco_files.check_objects(dataset, "ground truth")
-    return _evaluate(dataset, coco_files.read_results(results, dataset))
+    return _evaluate(dataset, coco_files.read_results(results, dataset), engine)
 
 
-def _evaluate(dataset: dict[str, Any], results: list[dict[str, Any]]) -> CocoResult:
-    """Runs the API on a dataset and results in its own format; nothing is printed."""
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise InputError(
-            "COCO metrics need the package pycocotools, which is not installed: pip install pycocotools"
-        ) from error
-    truth = [
-        # Ids from 1, whatever the file says: the API takes id 0 for "unmatched", and exports of Roboflow start there.
-        # They may also lack the area and whether it is a crowd.
-        {"area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": 0, **entry, "id": row + 1}
-        for row, entry in enumerate(dataset["annotations"])
-    ]
-    found = [
-        # What COCO.loadRes would add; that one fails without results.
-        {**entry, "id": row + 1, "area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": 0}
-        for row, entry in enumerate(results)
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        objects, guesses = ({**dataset, "annotations": entries} for entries in (truth, found))
-        run: Any = COCOeval(_indexed(COCO(), objects), _indexed(COCO(), guesses), "bbox")
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return _result(dataset, results, run)
+def _evaluate(dataset: Mapping[str, Any], results: Sequence[Mapping[str, Any]], engine: str) -> CocoResult:
+    truth, found, names = coco_engines.from_dataset(dataset, results)
+    num_images = len({image["id"] for image in dataset["images"]})
+    return _result(truth, found, tuple(names), num_images=num_images, engine=engine)
 
 
-def _indexed(api: Any, dataset: Mapping[str, Any]) -> Any:
-    """Hands a dataset to an empty COCO object, which otherwise reads it from a file."""
-    api.dataset = dataset
-    api.createIndex()
-    return api
-
-
-def _result(dataset: dict[str, Any], results: list[dict[str, Any]], run: Any) -> CocoResult:
-    # The API orders classes by id: [IoU thresholds, recalls, classes, areas, detections an image].
-    categories = sorted(dataset["categories"], key=lambda category: category["id"])
-    precision = run.eval["precision"][:, :, :, 0, -1]
-    objects = [annotation for annotation in dataset["annotations"] if not annotation.get("iscrowd", 0)]
+def _result(
+    truth: coco_engines.Annotations,
+    found: coco_engines.Results,
+    class_names: tuple[str, ...],
+    *,
+    num_images: int,
+    engine: str,
+) -> CocoResult:
+    count = len(class_names)
+    computed = coco_engines.compute(truth, found, num_images=num_images, num_categories=count, engine=engine)
     return CocoResult(
-        *(_defined(float(figure)) for figure in run.stats),
-        class_names=tuple(category["name"] for category in categories),
-        class_ap=_class_means(precision),
-        class_ap50=_class_means(precision[:1]),
-        num_ground_truth=_count(objects, categories),
-        num_detections=_count(results, categories),
-        num_images=len(dataset["images"]),
+        *(_defined(float(figure)) for figure in computed.figures),
+        class_names=class_names,
+        class_ap=_class_means(computed.precision),
+        class_ap50=_class_means(computed.precision[:1]),
+        num_ground_truth=np.bincount(truth.category[~truth.crowd], minlength=count),
+        num_detections=np.bincount(found.category, minlength=count),
+        num_images=num_images,
+        engine=computed.engine,
     )
 
 
@@ -200,11 +173,6 @@ def _defined(figure: float) -> float:
 
 def _class_means(precision: np.ndarray) -> np.ndarray:  # [T, R, C] -> [C]
     return np.array([_defined(column.mean()) for column in np.moveaxis(precision, -1, 0)])
-
-
-def _count(entries: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    ids = np.array([entry["category_id"] for entry in entries])
-    return np.array([np.sum(ids == category["id"]) for category in categories])
 
 
 def _xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:  # [N, 4] -> [N, 4]
@@ -243,7 +211,7 @@ def as_table(result: CocoResult) -> str:
     mean = ("mean", *totals, table.number(result.ap), table.number(result.ap50))
     classes = table.align(("class", "objects", "detections", "AP", "AP50"), rows, footer=[mean])
     figures = [(title, table.number(figure)) for title, figure in zip(_TITLES, result[:12], strict=True)]
-    return f"{classes}\n\n{table.align(('COCO', ''), figures)}"
+    return f"{classes}\n\n{table.align(('COCO', ''), figures)}\ncomputed by {result.engine}"
 
 
 def as_dict(result: CocoResult) -> dict[str, Any]:
@@ -258,6 +226,7 @@ def as_dict(result: CocoResult) -> dict[str, Any]:
     )
     return {
         "metric": "COCO bounding boxes",
+        "engine": result.engine,
         "num_images": result.num_images,
         **{name: table.json_number(figure) for name, figure in zip(FIGURES, result[:12], strict=True)},
         "classes": {

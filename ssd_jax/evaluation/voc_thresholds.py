@@ -33,12 +33,12 @@ class ThresholdsResult(NamedTuple):
     @property
     def map_11point(self) -> np.ndarray:  # [T]
         """Mean of ap_11point over the classes that have objects, at each threshold."""
-        return np.nanmean(self.ap_11point, axis=0)
+        return _class_means(self.ap_11point)
 
     @property
     def map_area(self) -> np.ndarray:  # [T]
         """Mean of ap_area over the classes that have objects, at each threshold."""
-        return np.nanmean(self.ap_area, axis=0)
+        return _class_means(self.ap_area)
 
     @property
     def mean_11point(self) -> float:
@@ -49,6 +49,11 @@ class ThresholdsResult(NamedTuple):
     def mean_area(self) -> float:
         """Mean of map_area over the thresholds."""
         return float(self.map_area.mean())
+
+
+def _class_means(ap: np.ndarray) -> np.ndarray:  # [C, T] -> [T]
+    # Column by column: over an axis NumPy adds in another order, and the last bit would not be that of voc's mean.
+    return np.array([np.nanmean(column) for column in ap.T])
 
 
 def evaluate(
