@@ -20,8 +20,7 @@ from ssd_jax.commands import cli, distributed
 from ssd_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from ssd_jax.commands.results import Subject
-    from ssd_jax.commands.scoring import Evaluation
+    from ssd_jax.commands.results import Planned
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("ckpt", None, "Folder of a training run (its --workdir).")
@@ -31,6 +30,7 @@ flags.DEFINE_string("annotations", None, "Ground truth for --detections: a folde
 flags.DEFINE_string("split", "", "Which part of --annotations, such as VOC2007/test; a COCO JSON needs none.")
 flags.DEFINE_string("kind", "", "Format of --annotations (voc, coco, ...); default: by what lies there.")
 flags.DEFINE_list("class_names", [], "Classes of --annotations in the order of their labels; default: theirs.")
+flags.DEFINE_enum("unknown", "error", ["error", "drop"], "Annotated objects of other classes than --class_names.")
 flags.DEFINE_string("output", None, "Folder for what is written; default: CKPT/evaluation, or DETECTIONS-evaluation.")
 flags.DEFINE_list("metrics", ["voc", "coco"], "Figures beside VOC's: thresholds (0.50 to 0.95), coco, ilsvrc.")
 flags.DEFINE_bool("report", False, "Write report.html, which explains the errors with pictures.")
@@ -64,23 +64,24 @@ def main(_) -> int:
     from ssd_jax.commands import results, setup
 
     check_options(results.METRICS)
-    default = f"{FLAGS.ckpt}/evaluation" if FLAGS.ckpt else f"{FLAGS.detections.rstrip('/')}-evaluation"
-    folder = setup.open_workdir(FLAGS.output or default, option="--output")
-    found, subject = run_network() if FLAGS.ckpt else read_detections()
+    evaluation = open_network() if FLAGS.ckpt else open_files()
+    default = f"{FLAGS.ckpt}/evaluation" if FLAGS.ckpt else f"{Path(FLAGS.detections).resolve()}-evaluation"
+    outputs = results.Outputs(
+        setup.open_workdir(FLAGS.output or default, option="--output"),
+        detections=FLAGS.save_detections,
+        submission=FLAGS.submission,
+        report=FLAGS.report,
+        compare=FLAGS.compare,
+        num_pictures=FLAGS.num_pictures,
+        max_picture_bytes=1000 * FLAGS.max_picture_kb or None,
+    )
+    others = results.prepare(evaluation, outputs)  # what cannot be done is said before the network runs
+    found = evaluation.run()
     if distributed.is_main():
-        outputs = results.Outputs(
-            folder,
-            detections=FLAGS.save_detections,
-            submission=FLAGS.submission,
-            report=FLAGS.report,
-            compare=FLAGS.compare,
-            num_pictures=FLAGS.num_pictures,
-            max_picture_bytes=1000 * FLAGS.max_picture_kb or None,
-        )
-        results.write(found, subject, outputs, metrics=FLAGS.metrics)
+        results.write(evaluation, found, outputs, others, metrics=FLAGS.metrics)
     processes.wait_for_all("evaluation written")  # whoever is done first would wait for the others only so long
     if FLAGS.ckpt:
-        print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(subject.facts['step'])}")
+        print(f"checkpoint: {Path(FLAGS.ckpt) / 'checkpoints' / str(evaluation.facts['step'])}")
         if FLAGS.config.data.kind == "shapes":
             print(
                 "next:       your own images: python -m ssd_jax.commands.inspect --config=configs/ssd300_custom.py "
@@ -96,7 +97,11 @@ def check_options(metrics: Sequence[str]) -> None:
         raise InputError(f"expected --ckpt=RUN, or --detections=FILES with --annotations=ROOT_OR_JSON, got {got}")
     if FLAGS.detections is not None and FLAGS.annotations is None:
         raise InputError("--detections: expected --annotations=ROOT_OR_JSON as well, the ground truth")
-    with_files = ("annotations", "split", "kind", "class_names")
+    for name in ("ckpt", "detections", "annotations", "compare"):
+        given = FLAGS[name].value or ()
+        if FLAGS[name].present and "" in ([given] if isinstance(given, str) else given or [""]):
+            raise InputError(f"--{name}: expected a path, got none")
+    with_files = ("annotations", "split", "kind", "class_names", "unknown")
     if FLAGS.ckpt is not None and (given := [name for name in with_files if FLAGS[name].present]):
         raise InputError(f"--{given[0]}: expected --detections; with --ckpt, --config.data.* say what is evaluated")
     if FLAGS.ckpt is None and FLAGS["step"].present:
@@ -108,8 +113,8 @@ def check_options(metrics: Sequence[str]) -> None:
             raise InputError(f"--metrics: expected some of {', '.join(metrics)}, got {name!r}")
 
 
-def run_network() -> tuple["Evaluation", "Subject"]:
-    """Detects in the images of the recipe's evaluation split."""
+def open_network() -> "Planned":
+    """Restores a trained network and opens the images of the recipe's evaluation split."""
     import tqdm
 
     from ssd_jax import recipe as recipes
@@ -125,32 +130,55 @@ def run_network() -> tuple["Evaluation", "Subject"]:
     for line in describe.data_remarks(recipe, source):
         print(f"data: {line}")
     evaluate = scoring.make_evaluator(recipe, network, source, measured=getattr(source, "annotated", True))
-    # disable=None: no bar where nobody looks at it.
-    with tqdm.tqdm(total=len(source), unit=" images", disable=None if distributed.is_main() else True) as bar:
-        found = evaluate(variables, on_images=bar.update)
+
+    def run() -> scoring.Evaluation:
+        # disable=None: no bar where nobody looks at it.
+        with tqdm.tqdm(total=len(source), unit=" images", disable=None if distributed.is_main() else True) as bar:
+            return evaluate(variables, on_images=bar.update)
+
     section = recipe["data"]
-    shift = 1.0 if section["kind"] == "voc" and section.get("voc", {}).get("one_based") else 0.0
-    name = f"{Path(FLAGS.ckpt).resolve().name}, step {step}"
-    return found, results.Subject(name, section["eval_split"], shift, {"checkpoint": FLAGS.ckpt, "step": step})
+    one_based = section["kind"] == "voc" and section.get("voc", {}).get("one_based")
+    return results.Planned(
+        source,
+        network.class_names,
+        run,
+        name=f"{Path(FLAGS.ckpt).resolve().name}, step {step}",
+        data=f"{Path(section['root']).name or section['kind']} {section['eval_split']}",
+        split=section["eval_split"],
+        shift=1.0 if one_based else 0.0,
+        facts={"checkpoint": FLAGS.ckpt, "step": step},
+    )
 
 
-def read_detections() -> tuple["Evaluation", "Subject"]:
+def open_files() -> "Planned":
     """Reads detections and ground truth from files."""
     from ssd_jax import data
     from ssd_jax.commands import annotations, results, scoring
     from ssd_jax.evaluation import detection_files
 
     source = annotations.open_annotations(
-        FLAGS.annotations, FLAGS.split, kind=FLAGS.kind or None, class_names=tuple(FLAGS.class_names)
+        FLAGS.annotations,
+        FLAGS.split,
+        kind=FLAGS.kind or None,
+        class_names=tuple(FLAGS.class_names),
+        unknown=FLAGS.unknown,
     )
+    for line in source.problems.lines():
+        print(f"data: {line}")
     place = results.detections_of(FLAGS.detections)
     detections = detection_files.read(place, source, split=FLAGS.split)
     count = sum(len(found.labels) for found in detections)
     print(f"evaluating {count:,} detections ({place}) on {len(source):,} images ({source.name})", flush=True)
-    for line in source.problems.lines():
-        print(f"data: {line}")
     found = scoring.Evaluation(source, source.class_names, detections, data.ground_truth(source))
-    return found, results.Subject(Path(FLAGS.detections).name, FLAGS.split, facts={"detections": FLAGS.detections})
+    return results.Planned(
+        source,
+        source.class_names,
+        lambda: found,
+        name=results.run_name(FLAGS.detections),
+        data=f"{Path(FLAGS.annotations).name} {FLAGS.split}".strip(),
+        split=FLAGS.split or annotations.split_of_file(FLAGS.annotations),
+        facts={"detections": FLAGS.detections},
+    )
 
 
 if __name__ == "__main__":

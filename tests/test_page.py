@@ -247,5 +247,5 @@ def test_contrast_suffices(colors):
 def test_the_style_defines_every_color_it_uses():
     css = style.style_sheet()
     used = set(re.findall(r"var\(--([\w-]+)", css))
-    assert used - {"share", "least", "color", "dash"} <= set(style.LIGHT) and css.count("{") == css.count("}")
+    assert used - {"share", "least", "color", "dash", "bars"} <= set(style.LIGHT) and css.count("{") == css.count("}")
     assert "prefers-color-scheme:dark" in css

@@ -183,6 +183,12 @@ def test_verdict_names_the_largest_gains_in_order():
     assert "misplaced boxes" in second and "0.120" in second
 
 
+def test_verdict_where_nothing_hits_names_what_there_is_instead():
+    missing = [item._replace(boxes=item.boxes + 10_000) for item in FOUND]
+    (sentence,) = summary.verdict(make_run("off", missing, TRUTH).analysis)
+    assert sentence.startswith("None of ") and "background" in sentence and "objects are missed" in sentence
+
+
 @pytest.mark.parametrize("gains", [{}, {"similar": 0.0}, {"missed": np.nan, "background": 0.0001}])
 def test_verdict_of_nothing_to_be_gained(gains):
     (sentence,) = verdict_with(**gains)

@@ -1,6 +1,7 @@
 """What evaluate.py makes of detections, whether a network or a file gave them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,15 +46,18 @@ def evaluation(source, found=2, **options) -> scoring.Evaluation:
     return scoring.Evaluation(source, CAT, detections, data.ground_truth(source), **options)
 
 
+def plan(found, split="train") -> results.Planned:
+    return results.Planned(
+        found.source, found.class_names, lambda: found, name="a detector", data="cats", split=split, facts={"step": 7}
+    )
+
+
 def write(found, folder: Path, **options):
     metrics = options.pop("metrics", ("voc", "thresholds", "coco", "ilsvrc"))
-    folder.mkdir(exist_ok=True)
-    results.write(
-        found,
-        results.Subject("a detector", "train", facts={"step": 7}),
-        results.Outputs(folder, **options),
-        metrics=metrics,
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    outputs = results.Outputs(folder, **options)
+    others = results.prepare(plan(found), outputs)
+    results.write(plan(found), found, outputs, others, metrics=metrics)
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -90,10 +94,11 @@ def test_the_files_of_one_evaluation_give_its_figures_again(source, tmp_path):
 
 
 def test_the_report_explains_one_run_and_compares_it_with_others(source, tmp_path):
-    write(evaluation(source, found=1), tmp_path / "worse")
-    document = write(evaluation(source), tmp_path / "better", report=True, compare=[str(tmp_path / "worse")])
+    write(evaluation(source, found=1), tmp_path / "worse" / "evaluation")
+    others = [str(tmp_path / "worse" / "evaluation")]
+    document = write(evaluation(source), tmp_path / "better", report=True, compare=others)
     page = (tmp_path / "better" / "report.html").read_text()
-    assert "a detector" in page and str(tmp_path / "worse") in page and "data:image/jpeg" in page
+    assert "a detector on cats" in page and "worse against a detector" in page and "data:image/jpeg" in page
     counts = document["analysis"]["overall"]["counts"]
     assert (counts["correct"], counts["background"]) == (2, 2)
 
@@ -108,7 +113,9 @@ def test_without_annotations_detections_are_written_and_nothing_is_measured(sour
     root = Path(source.name.removesuffix(" train"))
     secret = data.make_source(kind="voc", root=str(root), split="train", class_names=("cat",), annotations="none")
     found = evaluation(source)._replace(source=secret, truth=data.ground_truth(secret))
-    document = write(found, tmp_path / "out", report=True)
+    with pytest.raises(InputError, match="--report: expected annotated objects"):
+        write(found, tmp_path / "out", report=True)
+    document = write(found, tmp_path / "out")
     assert "has no annotations: nothing is measured" in capsys.readouterr().out
     assert document.keys() == {"step", "data"}
     assert len(detection_files.read(results.detections_of(str(tmp_path / "out")), secret)[0].labels) == 2
@@ -121,9 +128,60 @@ def test_without_pictures_there_is_no_sheet(source, tmp_path):
     assert not (tmp_path / "out" / "detections.png").exists()
 
 
-def run(*options: str) -> subprocess.CompletedProcess:
+def test_an_earlier_evaluation_leaves_nothing_behind_that_is_not_ours(source, tmp_path):
+    out = tmp_path / "out"
+    write(evaluation(source), out, report=True, num_pictures=1)
+    (out / "notes.txt").write_text("mine")
+    (out / "detections" / "mine.json").write_text("[]")
+    write(evaluation(source, found=0), out, detections=False)
+    assert sorted(path.name for path in out.iterdir()) == ["detections", "metrics.json", "notes.txt"]
+    assert [path.name for path in (out / "detections").rglob("*") if path.is_file()] == ["mine.json"]
+
+
+def test_what_a_server_would_refuse_is_refused_before_the_network_runs(source, tmp_path):
+    with pytest.raises(InputError, match="VOC2012 submission: expected VOC's 20 classes"):
+        results.prepare(plan(evaluation(source)), results.Outputs(tmp_path, submission="mine"))
+
+
+def test_a_sheet_that_cannot_be_so_small_is_one_sentence_and_the_figures_are_there(source, tmp_path):
+    with pytest.raises(InputError, match="--max_picture_kb: .* got 100"):
+        write(evaluation(source), tmp_path / "out", num_pictures=2, max_picture_bytes=100)
+    assert (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_an_undefined_loss_is_null(source, tmp_path):
+    document = write(evaluation(source, losses={"validation_loss": float("nan"), **LOSSES}), tmp_path / "out")
+    assert document["validation_loss"] is None
+
+
+LOSSES = {"validation_location_loss": 1.0, "validation_confidence_loss": 2.0}
+
+
+def test_a_name_that_the_terminal_cannot_show_and_a_full_stdout_are_no_tracebacks(tmp_path):
+    """Through the command line, on a COCO file with a class of another alphabet."""
+    objects = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "area": 400, "iscrowd": 0}]
+    annotations = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 80, "height": 60}],
+        "annotations": objects,
+        "categories": [{"id": 1, "name": "\u6f22\u5b57"}],
+    }
+    found = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.5}]
+    for name, content in (("truth.json", annotations), ("found.json", found)):
+        (tmp_path / name).write_text(json.dumps(content))
+    options = (f"--detections={tmp_path / 'found.json'}", f"--annotations={tmp_path / 'truth.json'}", "--metrics=voc")
+    shown = run(*options, f"--output={tmp_path / 'shown'}", env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    assert shown.returncode == 0 and "\\u6f22" in shown.stdout
+    assert json.loads((tmp_path / "shown" / "metrics.json").read_text())["voc"]["mean_ap"]["area"] == 1
+    with open("/dev/full", "w") as full:
+        lost = run(*options, f"--output={tmp_path / 'lost'}", stdout=full)
+    assert lost.returncode == 2
+    assert lost.stderr == "evaluate.py: error: what it says cannot be written (No space left on device)\n"
+
+
+def run(*options: str, stdout=subprocess.PIPE, env=None) -> subprocess.CompletedProcess:
+    command = [sys.executable, "evaluate.py", *options]
     return subprocess.run(
-        [sys.executable, "evaluate.py", *options], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+        command, cwd=REPOSITORY, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120, env=env
     )
 
 
@@ -133,11 +191,12 @@ def run(*options: str) -> subprocess.CompletedProcess:
         ((), "got neither"),
         (("--detections=a", "--annotations=b", "--compare=c"), "--compare: expected --report"),
         (("--detections=a", "--annotations=b", "--metrics=voc,map"), "thresholds, coco, ilsvrc, got 'map'"),
-        (("--detections=a", "--annotations=b"), "--annotations: expected"),
+        (("--detections=a", "--annotations=b", "--compare=", "--report"), "--compare: expected a path, got none"),
     ],
 )
 def test_options_that_contradict_each_other_are_one_sentence(options, said, tmp_path):
-    done = run(*options, f"--output={tmp_path}")
+    done = run(*options, f"--output={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("evaluate.py: error: ") and said in line

@@ -1,5 +1,6 @@
 """Annotations to evaluate detections against; the images need not be there."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,13 +37,13 @@ def open_annotations(
       InputError: nothing of the kind is there, it cannot be read, or there is no object that counts.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    if not os.path.exists(place):
         raise InputError(
             f"--annotations: expected a COCO JSON file or the folder of a dataset, but there is no {place}"
         )
     if kind is not None and kind not in KINDS:
         raise InputError(f"--annotations: expected one of the formats {', '.join(KINDS)}, got {kind!r}")
-    if place.is_file():
+    if os.path.isfile(place):
         root, kind, split = _of_file(place, kind, split)
     else:
         root, kind = place, kind or _recognize(place, split)
@@ -64,13 +65,16 @@ def _make_source(kind: str, root: Path, split: str, **options: Any) -> Any:
     try:
         return data.make_source(kind=kind, root=str(root), split=split, image_files="optional", **options)
     except InputError as error:  # the library does not know what its arguments are called on the command line
-        names = {"data split": "--split", "data root": "--annotations"}
-        raise InputError(re.sub("^data (split|root)", lambda match: names[match[0]], str(error))) from error
+        message = re.sub("^data (split|class_names)", r"--\1", str(error)).replace("data root", "--annotations", 1)
+        raise InputError(message.replace("--config.data.", "--")) from error
 
 
 def _of_file(path: Path, kind: str | None, split: str) -> tuple[Path, str, str]:
     """Returns root, kind and split of an annotation file."""
-    whole, part = parse_part(split)
+    try:
+        whole, part = parse_part(split)
+    except InputError as error:
+        raise InputError(str(error).replace("data split", "--split", 1)) from error
     if whole.strip():
         raise InputError(
             f"--split: expected none, or a part such as [:80%], since --annotations is the file {path}; got {split!r}"
@@ -85,6 +89,12 @@ def _of_file(path: Path, kind: str | None, split: str) -> tuple[Path, str, str]:
     root = path.absolute().parent
     root = root.parent if found == "coco" and root.name == "annotations" else root
     return root, found, f"{path.absolute().relative_to(root).as_posix()}{part}"
+
+
+def split_of_file(path: str | Path) -> str:
+    """Returns what COCO calls the images of an annotation file, "val2017" of instances_val2017.json; "" of others."""
+    match = re.fullmatch(r"(?:instances|image_info)_([\w-]+)\.json", Path(path).name)
+    return match[1] if match else ""
 
 
 def _check_coco(path: Path) -> None:
@@ -119,7 +129,7 @@ def _recognize(root: Path, split: str) -> str:
 
 def _is_voc(root: Path, split: str) -> bool:
     folders = [text.strip().rpartition("/")[0] for text in split.split("+")]
-    return any((root / folder / "Annotations").is_dir() for folder in folders) or any(root.glob("*/Annotations"))
+    return any(os.path.isdir(root / folder / "Annotations") for folder in folders) or any(root.glob("*/Annotations"))
 
 
 def _is_coco(root: Path, split: str) -> bool:
@@ -134,16 +144,16 @@ def _is_csv(root: Path, split: str) -> bool:
 def _named(root: Path, split: str) -> list[Path]:
     """Returns the files that the parts of a split name, with or without ".csv"."""
     texts = [text.strip() for text in parse_part(split)[0].split("+")]
-    return [path for text in texts for path in (root / text, root / f"{text}.csv") if path.is_file()]
+    return [path for text in texts for path in (root / text, root / f"{text}.csv") if os.path.isfile(path)]
 
 
 def _is_yolo(root: Path, split: str) -> bool:
     names = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "labels", "obj.names")
-    return any((root / name).exists() for name in names) or any(root.glob("*/labels"))
+    return any(os.path.exists(root / name) for name in names) or any(root.glob("*/labels"))
 
 
 def _is_ilsvrc(root: Path, split: str) -> bool:
-    return (root / "Annotations/DET").is_dir()
+    return os.path.isdir(root / "Annotations/DET")
 
 
 def _is_tfds(root: Path, split: str) -> bool:

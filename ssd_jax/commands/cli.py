@@ -8,6 +8,7 @@ the run has died. Any other failure is a bug and keeps its traceback.
 import contextlib
 import functools
 import importlib
+import io
 import logging
 import os
 import re
@@ -52,6 +53,9 @@ def run(
     """
     argv = ["--help" if option == "-h" else option for option in (sys.argv if argv is None else argv)]
     set_up_logging()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends no program
     path = Path(argv[0])
     name = path.parent.name if path.stem == "__main__" else path.name
     with contextlib.ExitStack() as at_once:
@@ -71,7 +75,26 @@ def run(
             _leave(f"{name}: error: {options.sentence(error)}", INPUT_ERROR)
         except KeyboardInterrupt:
             _leave(f"\n{name}: interrupted", INTERRUPTED)
+        except OSError as error:
+            if not _stdout_is_lost():
+                raise
+            _leave(f"{name}: error: what it says cannot be written ({error.strerror})", INPUT_ERROR)
     raise SystemError("absl.app.run returned")  # it ends by sys.exit
+
+
+def _stdout_is_lost() -> bool:
+    """Whether nothing can be written to stdout, as to a pipe that nobody reads or a full disk; then nothing more is."""
+    try:
+        number = sys.stdout.fileno()
+    except OSError:  # it is no file
+        return False
+    try:
+        sys.stdout.flush()
+        os.write(number, b"\n")  # a failed flush is forgotten
+        return False
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # else Python complains at its end
+        return True
 
 
 @contextlib.contextmanager

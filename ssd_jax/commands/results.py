@@ -1,18 +1,23 @@
 """What is made of an evaluation: figures, files of detections, pictures, the report."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssd_jax import analysis, files
 from ssd_jax.commands import pictures, report, scoring
-from ssd_jax.evaluation import coco, detection_files, ilsvrc, submissions, voc, voc_thresholds
+from ssd_jax.errors import InputError
+from ssd_jax.evaluation import coco, detection_files, ilsvrc, submissions, table, voc, voc_thresholds
+from ssd_jax.types import ImageDetections
 
 DETECTIONS = "detections"  # folder of the files of detections, within that of an evaluation
+REPORT, SHEET = "report.html", "detections.png"
 METRICS = ("voc", "thresholds", "coco", "ilsvrc")  # what can be asked for; VOC's at IoU 0.5 is always computed
 
 
@@ -66,80 +71,140 @@ class Outputs(NamedTuple):
     max_picture_bytes: int | None = None  # of its file
 
 
-class Subject(NamedTuple):
-    """What was evaluated, in words and for the names of files."""
+class Planned(NamedTuple):
+    """What is to be evaluated: the data, and what gives the detections."""
 
+    source: Any
+    class_names: tuple[str, ...]
+    run: Callable[[], scoring.Evaluation]
     name: str  # of the detector
-    split: str  # of the data
+    data: str  # in short, for titles
+    split: str  # of the data, for the names of files
     shift: float = 0.0  # of ``detection_files.write``: 1 where VOC's coordinates were made to begin at 0
-    facts: Mapping[str, Any] = {}  # for metrics.json and the report
+    facts: Mapping[str, Any] = MappingProxyType({})  # for metrics.json and the report
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything to measure by."""
+        return getattr(self.source, "annotated", True)
 
 
-def write(found: scoring.Evaluation, subject: Subject, outputs: Outputs, *, metrics: Sequence[str]) -> None:
-    """Prints the figures of an evaluation and writes all that was asked for.
+Others = Sequence[tuple[str, list[ImageDetections]]]  # names and detections of further detectors on the same images
+
+
+def prepare(planned: Planned, outputs: Outputs) -> Others:
+    """Refuses what could not be written, before a network runs for it, and reads what is to be compared.
+
+    Raises:
+      InputError: a file to compare with cannot be read, the images or classes are not those of a server, or
+        something stands where files are to be written.
+    """
+    if outputs.report and not planned.measured:
+        raise InputError(f"--report: expected annotated objects, {planned.source.name} has no annotations")
+    if (outputs.folder / DETECTIONS).is_file():
+        raise InputError(f"--output: expected a folder for detections, but {outputs.folder / DETECTIONS} is a file")
+    if outputs.submission:
+        submissions.check(planned.source, planned.class_names, **_submission_options(planned, outputs))
+    return [
+        (
+            run_name(path),
+            detection_files.read(
+                detections_of(path), planned.source, planned.class_names, split=planned.split, shift=planned.shift
+            ),
+        )
+        for path in outputs.compare
+    ]
+
+
+def write(
+    planned: Planned, found: scoring.Evaluation, outputs: Outputs, others: Others = (), *, metrics: Sequence[str]
+) -> None:
+    """Writes all that was asked for, and then prints the figures; what an earlier evaluation wrote there goes.
+
+    The detections come first: all else can be made of them again. Where a source has no annotations nothing
+    is measured, and only they are written.
 
     Args:
-      found: of ``scoring``. Where its source has no annotations nothing can be measured, and only the
-        detections are written.
-      subject: what was evaluated.
+      planned: what was evaluated.
+      found: what it gave.
       outputs: what is to be written.
+      others: of :func:`prepare`.
       metrics: of METRICS.
 
     Raises:
-      InputError: a file cannot be written, or one to compare with cannot be read.
+      InputError: a file cannot be written.
     """
-    document: dict[str, Any] = {**subject.facts, "data": found.source.name}
-    if getattr(found.source, "annotated", True):
-        runs = _others(found, subject, outputs.compare) if outputs.report else []  # refused before anything is written
-        begin = time.perf_counter()
-        measured = figures(found, metrics)
+    _remove_earlier(outputs.folder)
+    places = _write_files(planned, found, outputs)
+    begin = time.perf_counter()
+    measured = figures(found, metrics) if planned.measured else None
+    run = make_run(planned.name, found, measured, planned.facts) if measured and outputs.report else None
+    seconds = time.perf_counter() - begin
+    document: dict[str, Any] = {**planned.facts, "data": planned.source.name}
+    document |= {name: table.json_number(value) for name, value in found.losses.items()}
+    document |= measured.document() if measured else {}
+    document |= {"analysis": analysis.as_dict(run.analysis)} if run else {}
+    places["metrics"] = outputs.folder / "metrics.json"
+    files.write_text(places["metrics"], json.dumps(document, indent=2, allow_nan=False) + "\n")
+    if measured:
         print(f"\n{measured.table()}\n")
         if found.losses:
             print(
                 "loss {validation_loss:.3f} (location {validation_location_loss:.3f}, "
                 "confidence {validation_confidence_loss:.3f})".format_map(found.losses)
             )
-        document |= {**measured.document(), **found.losses}
-        if outputs.report:
-            run = make_run(found, subject, measured)
-            document["analysis"] = analysis.as_dict(run.analysis)
-            runs = [run, *runs]
-        print(_speed(found, time.perf_counter() - begin))
+        print(_speed(found, seconds))
     else:
-        runs = []
-        print(f"{found.source.name} has no annotations: nothing is measured")
-    _write_files(found, subject, outputs)
-    files.write_text(outputs.folder / "metrics.json", json.dumps(document, indent=2) + "\n")
-    print(f"metrics:    {outputs.folder / 'metrics.json'}")
-    if outputs.num_pictures and _has_pictures(found.source):
-        _write_sheet(found, subject, outputs)
-    if runs:
-        _write_report(found, runs, outputs.folder / "report.html")
+        print(f"{planned.source.name} has no annotations: nothing is measured")
+    for what, place in places.items():
+        print(f"{what + ':':<11} {place}")
+    if run:
+        runs = [run, *(_other_run(found, *other, metrics) for other in others)]
+        _write_report(planned, runs, found, outputs.folder / REPORT)
+    if outputs.num_pictures and _has_pictures(planned.source):
+        _write_sheet(planned, found, outputs)
 
 
-def make_run(found: scoring.Evaluation, subject: Subject, measured: Figures) -> report.Run:
+def make_run(name: str, found: scoring.Evaluation, measured: Figures, facts: Mapping[str, Any]) -> report.Run:
     """Returns the detections with their analysis, as the report wants them."""
     analyzed = analysis.analyze(found.detections, found.truth, class_names=found.class_names)
-    facts = {key: str(value) for key, value in subject.facts.items()}
-    return report.Run(subject.name, analyzed, measured.voc, measured.coco, found.detections, facts)
+    words = {"data": found.source.name, **{key: str(value) for key, value in facts.items()}}
+    return report.Run(name, analyzed, measured.voc, measured.coco, found.detections, words)
 
 
-def _others(found: scoring.Evaluation, subject: Subject, paths: Sequence[str]) -> list[report.Run]:
-    runs = []
-    for path in paths:
-        detections = detection_files.read(
-            detections_of(path), found.source, found.class_names, split=subject.split, shift=subject.shift
-        )
-        other = found._replace(detections=detections, losses={}, seconds=None)
-        name = str(Path(path))
-        runs.append(make_run(other, Subject(name, subject.split), figures(other, ("coco",))))
-    return runs
+def _other_run(
+    found: scoring.Evaluation, name: str, detections: list[ImageDetections], metrics: Sequence[str]
+) -> report.Run:
+    other = found._replace(detections=detections, losses={}, seconds=None)
+    shown = [metric for metric in metrics if metric == "coco"]  # the report has no column for the others
+    return make_run(name, other, figures(other, shown), {})
 
 
 def detections_of(path: str) -> Path:
     """Returns where the detections lie that a path means: those of an evaluation, if it is the folder of one."""
     folder = Path(path).expanduser()
-    return folder / DETECTIONS if (folder / DETECTIONS).is_dir() else folder
+    return folder / DETECTIONS if os.path.isdir(folder / DETECTIONS) else folder
+
+
+def run_name(path: str) -> str:
+    """Returns a short name for the detections of a path: that of the run, if they are of an evaluation of one."""
+    place = Path(path).expanduser().resolve()
+    return place.parent.name if place.name == "evaluation" else place.name
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Removes what an earlier evaluation wrote, so that nothing there is of another one than the rest."""
+    ours = ["metrics.json", REPORT, SHEET, submissions.VOC_ARCHIVE, "detections_*_results.zip"]
+    ours += [f"{DETECTIONS}/{detection_files.RESULTS}", f"{DETECTIONS}/{detection_files.COMP4}/comp4_det_*.txt"]
+    for path in [path for pattern in ours for path in folder.glob(pattern)]:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise InputError(f"--output: {path} of an earlier evaluation stays ({error.strerror})") from error
+
+
+def _submission_options(planned: Planned, outputs: Outputs) -> dict[str, str]:
+    return {"test_set": detection_files.split_name(planned.split), "algorithm": outputs.submission}
 
 
 def _speed(found: scoring.Evaluation, metric_seconds: float) -> str:
@@ -157,20 +222,17 @@ def _speed(found: scoring.Evaluation, metric_seconds: float) -> str:
     return line + metric
 
 
-def _write_files(found: scoring.Evaluation, subject: Subject, outputs: Outputs) -> None:
-    arguments = (found.source, found.detections, found.class_names)
+def _write_files(planned: Planned, found: scoring.Evaluation, outputs: Outputs) -> dict[str, Path]:
+    """Writes the files of detections that are wanted; returns what was written, and where."""
+    places = {}
+    arguments, shift = (found.source, found.detections, found.class_names), planned.shift
     if outputs.detections:
-        place = detection_files.write(outputs.folder / DETECTIONS, *arguments, split=subject.split, shift=subject.shift)
-        print(f"detections: {place}")
+        folder = outputs.folder / DETECTIONS
+        places["detections"] = detection_files.write(folder, *arguments, split=planned.split, shift=shift)
     if outputs.submission:
-        place = submissions.write(
-            outputs.folder,
-            *arguments,
-            test_set=detection_files.split_name(subject.split),
-            algorithm=outputs.submission,
-            shift=subject.shift,
-        )
-        print(f"submission: {place}")
+        options = _submission_options(planned, outputs)
+        places["submission"] = submissions.write(outputs.folder, *arguments, **options, shift=shift)
+    return places
 
 
 def _has_pictures(source: Any) -> bool:
@@ -178,29 +240,32 @@ def _has_pictures(source: Any) -> bool:
     return any(pictures.read_frame(source[index]) is not None for index in range(min(len(source), 100)))
 
 
-def _write_sheet(found: scoring.Evaluation, subject: Subject, outputs: Outputs) -> None:
-    path = outputs.folder / "detections.png"
-    pictures.save_detection_sheet(
-        path,
-        found.source,
-        found.detections,
-        found.truth,
-        class_names=found.class_names,
-        num_pictures=outputs.num_pictures,
-        title=f"{found.source.name}, {subject.name}",
-        max_bytes=outputs.max_picture_bytes,
-    )
+def _write_sheet(planned: Planned, found: scoring.Evaluation, outputs: Outputs) -> None:
+    path = outputs.folder / SHEET
+    try:
+        pictures.save_detection_sheet(
+            path,
+            found.source,
+            found.detections,
+            found.truth,
+            class_names=found.class_names,
+            num_pictures=outputs.num_pictures,
+            title=f"{planned.data}, {planned.name}",
+            max_bytes=outputs.max_picture_bytes,
+        )
+    except ValueError as error:  # the one option that may not fit the pictures
+        raise InputError(f"--max_picture_kb: {error}") from error
     print(f"pictures:   {path}")
 
 
-def _write_report(found: scoring.Evaluation, runs: Sequence[report.Run], path: Path) -> None:
+def _write_report(planned: Planned, runs: Sequence[report.Run], found: scoring.Evaluation, path: Path) -> None:
     size = report.write(
         path,
         runs,
         found.truth,
         class_names=found.class_names,
         pictures=make_pictures(found.source),
-        title=f"{runs[0].name} on {found.source.name}",
+        title=f"{planned.name} on {planned.data}",
     )
     print(f"report:     {path} ({size / 1e6:.1f} MB)")
 

@@ -1,6 +1,7 @@
 """From trained variables to figures: detecting over a source, and the metrics of what is found."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -43,9 +44,16 @@ class Evaluation(NamedTuple):
             return coco.evaluate(self.detections, self.truth, class_names=self.class_names, engine="auto")
         missing = len(dataset["images"]) - len(self.source)
         if missing:
-            print(f"data: in the COCO figures all objects of {missing} listed images that cannot be used are missed")
+            _say_once(
+                f"data: in the COCO figures all objects of {missing} listed images that cannot be used are missed"
+            )
         results = coco_files.as_results(self.detections, self.source.image_ids, self.source.category_ids)
         return coco.evaluate_dataset(dataset, results, engine="auto")
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line)
 
 
 # config.evaluate.metric -> the figures that training reports; checkpoints are compared by the first.

@@ -72,7 +72,8 @@ def choose(names: Sequence[str], class_names: Sequence[str], *, split: str, wher
     if missing:
         raise InputError(
             f"{where}: expected a file for each of the {len(class_names) - 1} classes, but {len(missing)} are missing, "
-            f"such as {file_name(name, class_names[missing[0]])} (an empty one says that there are no detections)"
+            f"such as {file_name(name, class_names[missing[0]])} (an empty one says that there are no detections, and "
+            "class_names can leave classes out)"
         )
     return {label: rests[rest] for label, rest in splits[name].items()}
 

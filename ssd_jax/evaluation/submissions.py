@@ -53,6 +53,14 @@ def write(
     return write_voc2012(folder, source, detections, class_names, shift=shift)
 
 
+def check(source: Any, class_names: Sequence[str], *, test_set: str, algorithm: str) -> None:
+    """Raises what :func:`write` would raise whatever the detections are."""
+    if getattr(source, "image_ids", None):
+        _coco_name(source, class_names, test_set, algorithm)
+    else:
+        _voc_ids(source, class_names)
+
+
 def write_voc2012(
     folder: Path,
     source: Any,
@@ -67,6 +75,16 @@ def write_voc2012(
       InputError: the classes are not VOC's twenty, an image is not called as VOC2012's are (2008_000001), or the
         detections do not fit the source.
     """
+    ids = _voc_ids(source, class_names)
+    _check_images(ids, detections, "VOC2012 submission")
+    texts = comp4_files.to_texts(detections, class_names, split="test", ids=ids, shift=shift)
+    contents = {f"{VOC_FOLDER}/{name}": comp4_files.encode(texts[name]) for name in sorted(texts)}
+    files.write_bytes(folder / VOC_ARCHIVE, archives.make_tar_gz(contents))
+    return folder / VOC_ARCHIVE
+
+
+def _voc_ids(source: Any, class_names: Sequence[str]) -> dict[str, str]:
+    """Returns what the server calls each image of a source."""
     if set(class_names[1:]) != set(data.VOC_CLASSES):
         strange = sorted(set(class_names[1:]) ^ set(data.VOC_CLASSES))
         raise InputError(f"VOC2012 submission: expected VOC's 20 classes, but they differ in {', '.join(strange[:5])}")
@@ -75,11 +93,7 @@ def write_voc2012(
     if wrong or len(set(ids.values())) < len(ids):
         got = f"{len(wrong)} others, such as {wrong[0]!r}" if wrong else "some of them twice"
         raise InputError(f"VOC2012 submission: expected images called as 2008_000001, each once, got {got}")
-    _check_images(ids, detections, "VOC2012 submission")
-    texts = comp4_files.to_texts(detections, class_names, split="test", ids=ids, shift=shift)
-    contents = {f"{VOC_FOLDER}/{name}": comp4_files.encode(texts[name]) for name in sorted(texts)}
-    files.write_bytes(folder / VOC_ARCHIVE, archives.make_tar_gz(contents))
-    return folder / VOC_ARCHIVE
+    return ids
 
 
 def write_coco(
@@ -106,20 +120,27 @@ def write_coco(
     Raises:
       InputError: a name cannot be used, the source lacks COCO's numbers, or the detections do not fit it.
     """
+    name, category_ids = _coco_name(source, class_names, test_set, algorithm)
+    _check_images(source.image_ids, detections, "COCO submission")
+    detection_rows.check_corners(detections)
+    results = coco_files.as_results(detections, source.image_ids, category_ids)
+    rounded = [{**entry, "bbox": [round(value, _DECIMALS) for value in entry["bbox"]]} for entry in results]
+    archive = archives.make_zip({f"{name}.json": coco_files.to_text(rounded).encode()})
+    files.write_bytes(folder / f"{name}.zip", archive)
+    return folder / f"{name}.zip"
+
+
+def _coco_name(
+    source: Any, class_names: Sequence[str], test_set: str, algorithm: str
+) -> tuple[str, tuple[int | None, ...]]:
+    """Returns the name of a file of results, without its ending, and COCO's number of each label."""
     for argument, text in (("test_set", test_set), ("algorithm", algorithm)):
         if not re.fullmatch(r"[0-9A-Za-z.-]+", text):
             raise InputError(f"COCO submission {argument}: expected letters, digits, '-' and '.', got {text!r}")
     image_ids, category_ids = getattr(source, "image_ids", None), detection_files.category_ids_of(source, class_names)
     if not image_ids or not category_ids or None in category_ids[1:]:
         raise InputError(f"COCO submission: expected COCO's numbers of images and classes, {source.name} has none")
-    _check_images(image_ids, detections, "COCO submission")
-    detection_rows.check_corners(detections)
-    results = coco_files.as_results(detections, image_ids, category_ids)
-    rounded = [{**entry, "bbox": [round(value, _DECIMALS) for value in entry["bbox"]]} for entry in results]
-    name = f"detections_{test_set}_{algorithm}_results"
-    archive = archives.make_zip({f"{name}.json": coco_files.to_text(rounded).encode()})
-    files.write_bytes(folder / f"{name}.zip", archive)
-    return folder / f"{name}.zip"
+    return f"detections_{test_set}_{algorithm}_results", category_ids
 
 
 def _check_images(known: Any, detections: Sequence[ImageDetections], what: str) -> None:

@@ -101,6 +101,7 @@ pre{background:var(--raised);border:1px solid var(--line);border-radius:.5rem;pa
 .callout .title{font-size:1.1rem;font-weight:650;margin:0 0 .4rem}
 .callout .title:last-child{margin:0}
 .callout ul{margin:.3rem 0 0;padding-left:1.2rem}
+li{overflow-wrap:anywhere}
 .callout.good{border-color:var(--good);background:var(--good-paper)}
 .callout.good .title{color:var(--good)}
 .callout.warning{border-color:var(--warning);background:var(--warning-paper)}
@@ -124,7 +125,7 @@ thead th{font-size:.8rem;color:var(--faint);font-weight:600;vertical-align:botto
 tbody th{font-weight:500;overflow-wrap:anywhere;min-width:7.5rem}
 tfoot th,tfoot td{font-weight:650;border-bottom:0}
 .number{text-align:right;white-space:nowrap;padding-right:1rem}
-td.with-bar{width:50%;min-width:7rem;padding-right:1.2rem}
+td.with-bar{width:calc(50%/var(--bars,1));min-width:7rem;padding-right:1.2rem}
 .bar{display:flex;align-items:center;gap:.6rem}
 .bar .track{flex:1;height:.7rem;border-radius:.35rem;background:var(--track);overflow:hidden;min-width:2.5rem}
 .bar .fill{display:block;height:100%;width:var(--share);min-width:var(--least,0);background:var(--bar);

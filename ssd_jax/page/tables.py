@@ -79,6 +79,7 @@ def table(
         element("th", column.title, scope="col", class_=_cell_class(column), data_sort=_kind(column, sortable))
         for column in columns
     )
+    bars = sum(column.bar for column in columns)
     plain = element(
         "div",
         element(
@@ -91,6 +92,7 @@ def table(
             element("thead", element("tr", titles)),
             element("tbody", [_row(columns, row) for row in rows]),
             element("tfoot", _row(columns, footer)) if footer else None,
+            style=f"--bars:{bars}" if bars > 1 else None,  # columns of bars are as long as each other
         ),
         class_="scroll",
         tabindex=0,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssd_jax import page as pages
-from ssd_jax.analysis.types import Analysis
-from ssd_jax.commands.report.run import Run, difference, figure, plural
+from ssd_jax.analysis.types import FALSE, Analysis, Kind
+from ssd_jax.commands.report.run import KINDS, Run, difference, figure, plural
 from ssd_jax.page import Column, Markup, Section
 
 _LITTLE = 0.0005  # gain in AP that rounds to nothing
@@ -25,6 +25,13 @@ def verdict(analysis: Analysis) -> list[str]:
     overall = analysis.overall
     if overall.num_detections == 0:
         return [f"Nothing was detected in {plural(analysis.num_images, 'image')}, so every AP is 0."]
+    if overall.counts[Kind.CORRECT] == 0:
+        most = max(FALSE, key=lambda kind: overall.counts[kind])
+        count, kind = overall.counts[most], KINDS[most][0]
+        return [
+            f"None of {plural(overall.num_detections, 'detection')} hits an object, so every AP is 0: {count:,} are of "
+            f"the kind \u201c{kind}\u201d, and {plural(len(analysis.missed), 'object')} are missed."
+        ]
     gains = {name: overall.gains.get(name, np.nan) for name in _LOSSES}
     ranked = sorted((name for name in gains if gains[name] >= _LITTLE), key=lambda name: -gains[name])
     if not ranked:
@@ -41,10 +48,19 @@ def verdict(analysis: Analysis) -> list[str]:
 def lead(runs: Sequence[Run]) -> Markup:
     """Returns the box above all sections."""
     sentences = verdict(runs[0].analysis)
-    sentences += _weakest(runs[0].analysis)
+    sentences += _never_found(runs[0].analysis) + _weakest(runs[0].analysis)
     sentences += [_compared(run, runs[0]) for run in runs[1:4]]
     title = "What costs most" if len(runs) == 1 else f"What costs {runs[0].name} most"
     return pages.callout("note", title, pages.bullets(sentences))
+
+
+def _never_found(analysis: Analysis) -> list[str]:
+    """Says it of classes whose gains are not defined, so that none of the above is about them."""
+    never = [one for one in analysis.classes if one.num_objects and not one.counts[Kind.CORRECT]]
+    if not never or not analysis.overall.counts[Kind.CORRECT]:
+        return []
+    lost = sum(one.num_objects for one in never)
+    return [f"Of {plural(len(never), 'class', 'classes')} no object is found at all ({plural(lost, 'object')})."]
 
 
 def _weakest(analysis: Analysis) -> list[str]:

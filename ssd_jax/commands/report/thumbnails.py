@@ -120,16 +120,18 @@ def _place(box: np.ndarray, offset: np.ndarray, scales: np.ndarray, size: tuple[
 
 def _outline(pen: ImageDraw.ImageDraw, place: Region, look: Look) -> None:
     x0, y0, x1, y1 = place
-    # A dark rim around the line, and dark gaps within a dashed one, so that it is seen on any picture.
-    pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_RIM, width=look.width + 2)
+    # A dark rim around the line, and dark gaps within a dashed one, so that it is seen on any picture; but dashes and
+    # gaps alone would look as dark as they are bright, once the picture is shown smaller.
+    rim = 0 if look.is_dashed else 1
+    pen.rectangle((x0 - rim, y0 - rim, x1 + rim, y1 + rim), outline=_RIM, width=look.width + 2 * rim)
     if not look.is_dashed:
         pen.rectangle(place, outline=look.color, width=look.width)
         return
-    dash, across = 7, look.width - 1
-    for x in range(x0, x1 + 1, 2 * dash):
+    dash, gap, across = 9, 4, look.width - 1
+    for x in range(x0, x1 + 1, dash + gap):
         for y in (y0, max(y1 - across, y0)):
             pen.rectangle((x, y, min(x + dash - 1, x1), min(y + across, y1)), fill=look.color)
-    for y in range(y0, y1 + 1, 2 * dash):
+    for y in range(y0, y1 + 1, dash + gap):
         for x in (x0, max(x1 - across, x0)):
             pen.rectangle((x, y, min(x + across, x1), min(y + dash - 1, y1)), fill=look.color)
 

@@ -7,7 +7,7 @@ from ssd_jax import files
 from ssd_jax import page as pages
 from ssd_jax.commands.report import classes, confusion, curves, errors, galleries, scenes, sensitivity, summary
 from ssd_jax.commands.report.galleries import Album, Pictures
-from ssd_jax.commands.report.run import Run, choices, distinct
+from ssd_jax.commands.report.run import Run, choices, distinct, plural
 from ssd_jax.page import Section
 from ssd_jax.types import ImageGroundTruth
 
@@ -118,7 +118,8 @@ def _sections(runs: Sequence[Run], num_charted: int) -> list[Section]:
 
 def _page(title: str, runs: Sequence[Run], num_runs: int, sections: Sequence[Section], albums: Sequence[Album]) -> str:
     pictures = galleries.section(albums, title="Pictures" if len(runs) == 1 else f"Pictures of {runs[0].name}")
-    subtitle = f"{runs[0].analysis.num_images:,} images, {runs[0].analysis.overall.num_objects:,} objects."
+    main = runs[0].analysis
+    subtitle = f"{plural(main.num_images, 'image')}, {plural(main.overall.num_objects, 'object')}."
     if num_runs > len(runs):
         subtitle += f" The first {len(runs)} of {num_runs} runs are compared."
     return pages.page(
