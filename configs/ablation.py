@@ -3,8 +3,9 @@
     python -m ssd_jax.commands.seeds --config=configs/ablation.py:full --workdir=runs/ablation/full --num_seeds=3 \
         --config.data.root=/path/to/folder --config.data.train_split=trainval --config.data.eval_split=test
 
-It takes some seven to thirteen minutes a run on one CPU core, because everything is small: a quarter of the width, 128x128 pixels,
-600 steps from random weights. Its figures tell the columns apart on that scale and are none of the paper's.
+It takes some seven to thirteen minutes a run on one CPU core, because everything is small: a quarter of the width,
+128x128 pixels, 600 steps from random weights. Its figures tell the columns apart on that scale and are none of the
+paper's.
 Measured: docs/reproduce.md, "A small ablation".
 
 | variant       | what is changed                                                                                |

@@ -33,6 +33,7 @@ def train(options: dict, steps: int):
     return scoring.make_evaluator(options, network, evaluation), state, losses
 
 
+@pytest.mark.slow  # test_models.py and test_priors.py hold the forms of a rectangular network in seconds
 def test_a_rectangular_network_trains_and_detects():
     options = load(
         "ssd_demo",
