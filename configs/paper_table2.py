@@ -1,7 +1,7 @@
 """The five columns of the paper's Table 2: what augmentation, box shapes and atrous convolution bring SSD300.
 
     python train.py --config=configs/paper_table2.py:flip_only --workdir=runs/table2_flip_only \
-        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 | variant    | augmentation | {1/2, 2} | {1/3, 3} | atrous | VOC2007 test mAP in the paper | default boxes |
 |------------|--------------|----------|----------|--------|-------------------------------|---------------|

@@ -1,7 +1,7 @@
 """The six rows of the paper's Table 3: SSD300 that predicts from fewer and fewer feature maps.
 
     python train.py --config=configs/paper_table3.py:5 --workdir=runs/table3_5 \
-        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 | variant  | maps                  | boxes | scales a map     | boxes a cell     | mAP, all boxes | mAP, "-inside" |
 |----------|-----------------------|-------|------------------|------------------|----------------|----------------|

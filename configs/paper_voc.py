@@ -1,7 +1,7 @@
 """Every SSD of the paper's VOC tables: Tables 1, 4 and 6, and with them Figures 3, 4 and 6 and Table 7.
 
     python train.py --config=configs/paper_voc.py:300-07+12 --workdir=runs/300-07+12 \
-        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 A variant is SIZE-DATA or SIZE-DATA-expand: SIZE 300 or 512, DATA 07, 07+12, 07++12, 07+12+coco or 07++12+coco,
 "expand" with the expansion of section 3.6 (the paper's *). docs/reproduce.md has the paper's mAP of each, and its

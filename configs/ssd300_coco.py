@@ -1,7 +1,7 @@
 """SSD300 on COCO trainval35k: the paper's 25.1 AP on test-dev2015 (43.1 at IoU 0.5, 25.8 at 0.75; Table 6).
 
     python train.py --config=configs/ssd300_coco.py --workdir=runs/ssd300_coco \
-        --config.data.root=/path/to/coco --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/coco --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 ``--config=configs/ssd300_coco.py:plain`` is the recipe without expansion: 23.2 AP (41.2, 23.4; Table 5).
 Measured here: not yet, neither.

@@ -1,7 +1,7 @@
 """SSD300 on ILSVRC DET, 200 classes: the paper's 43.4 mAP on val2 (section 3.5).
 
     python train.py --config=configs/ssd300_ilsvrc.py --workdir=runs/ssd300_ilsvrc \
-        --config.data.root=/path/to/ILSVRC --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/ILSVRC --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 Measured here: not yet. The division of val into val1 and val2 is R-CNN's and not in the archive: put its lists at
 ILSVRC/lists/val1.txt and ILSVRC/lists/val2.txt, or name others with --config.data.train_split (docs/data.md).

@@ -1,7 +1,7 @@
 """SSD with the default boxes of MultiBox, 1420 of them: they may be anything, not only the paper's.
 
     python train.py --config=configs/ssd300_multibox.py --workdir=runs/multibox \
-        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 It reproduces no figure of the SSD paper, which compares itself with MultiBox in words. Measured here: not yet.
 

@@ -1,7 +1,7 @@
 """SSD300 with ResNet-34 on COCO, after MLPerf Training's ssd-v1, whose target is 0.23 AP on val2017.
 
     python train.py --config=configs/ssd300_resnet34_coco.py --workdir=runs/ssd300_resnet34_coco \
-        --config.data.root=/path/to/coco --config.init.weights=/path/to/resnet34.npz
+        --config.data.root=/path/to/coco --config.init.weights=/path/to/resnet34.pth
 
 Measured here: not yet. No figure of the paper: it uses VGG alone.
 

@@ -1,7 +1,7 @@
 """SSD300 with ResNet-50 on COCO, after NVIDIA's DeepLearningExamples (SSD300 v1.1), which reports 0.27 AP on val2017.
 
     python train.py --config=configs/ssd300_resnet50_coco.py --workdir=runs/ssd300_resnet50_coco \
-        --config.data.root=/path/to/coco --config.init.weights=/path/to/resnet50.npz
+        --config.data.root=/path/to/coco --config.init.weights=/path/to/resnet50.pth
 
 Measured here: not yet. No figure of the paper: it uses VGG alone.
 

@@ -1,7 +1,7 @@
 """SSD300 on VOC2007 + VOC2012 trainval, tested on VOC2007 test: the paper's 77.2 mAP (Table 1, with expansion).
 
     python train.py --config=configs/ssd300_voc.py --workdir=runs/ssd300_voc \
-        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 Measured here: not yet (neither VOC nor the ImageNet weights are at hand where this was written).
 

@@ -1,7 +1,7 @@
 """SSD512 on COCO trainval35k: the paper's 28.8 AP on test-dev2015 (48.5 at IoU 0.5, 30.3 at 0.75; Table 6).
 
     python train.py --config=configs/ssd512_coco.py --workdir=runs/ssd512_coco \
-        --config.data.root=/path/to/coco --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/coco --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 ``--config=configs/ssd512_coco.py:plain`` is the recipe without expansion: 26.8 AP (46.5, 27.8; Table 5).
 Measured here: not yet, neither.

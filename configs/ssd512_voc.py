@@ -1,7 +1,7 @@
 """SSD512 on VOC2007 + VOC2012 trainval, tested on VOC2007 test: the paper's 79.8 mAP (Table 1, with expansion).
 
     python train.py --config=configs/ssd512_voc.py --workdir=runs/ssd512_voc \
-        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16.npz
+        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/vgg16_reducedfc.pth
 
 Measured here: not yet. Seven levels and 24564 default boxes; the sizes are those of the original's
 script, which its layer truncates to whole pixels.

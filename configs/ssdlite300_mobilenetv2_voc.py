@@ -1,7 +1,7 @@
 """SSDLite with MobileNetV2 on VOC 07+12, after qfgaohao/pytorch-ssd's mb2-ssd-lite: 68.6 mAP on VOC2007 test there.
 
     python train.py --config=configs/ssdlite300_mobilenetv2_voc.py --workdir=runs/ssdlite \
-        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/mobilenetv2.npz
+        --config.data.root=/path/to/VOCdevkit --config.init.weights=/path/to/mobilenet_v2.pth
 
 Measured here: not yet. No figure of the paper: it uses VGG alone.
 

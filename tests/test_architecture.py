@@ -50,6 +50,7 @@ CONFINED = {
     "tensorflow": "data/tfds.py",
     "tensorflow_datasets": "data/tfds.py",
     "pycocotools": "evaluation/coco_engines.py",
+    "h5py": "weights/readers/hdf5_index.py",
     "hotcoco": "evaluation/coco_engines.py",
     "tensorboardX": "commands/tensorboard.py",
 }

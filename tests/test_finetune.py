@@ -304,7 +304,7 @@ def test_what_is_no_run_is_one_sentence(run_of_coco, ckpt, expected):
 
 def test_a_file_and_a_run_are_too_much():
     with pytest.raises(InputError, match=r"config.init: expected weights of a file or ckpt of a run, not both"):
-        weights.initialize({}, weights="a.npz", ckpt="runs/a")
+        weights.initialize({}, mean=(0, 0, 0), std=(1, 1, 1), weights="a.npz", ckpt="runs/a")
     assert "config.init.ckpt" in weights.MISSING_WEIGHTS
 
 

@@ -204,7 +204,7 @@ def clean(tmp_path_factory):
             [
                 "has objects of classes that are not in class_names: yak",
                 "config.loader: difficult must be",
-                "absent.npz does not exist",
+                "config.init.weights: absent.npz: expected a file of weights",
             ],
         ),
         (

@@ -56,12 +56,16 @@ def initial_state(recipe: recipes.Recipe, network: Network, workdir: Path | None
 
 def start_from(recipe: recipes.Recipe, network: Network, state: training.TrainState) -> training.TrainState:
     """Replaces the random parameters of a state by those of the recipe's weights or run, which is said in a line."""
-    init = recipe["init"]
-    params = recipes.splat("init", lambda **init: weights.initialize(state.params, **init), init)
+    init, model = recipe["init"], recipe["model"]
+    fresh = {"params": state.params, **state.model_state}
+    filled, report = recipes.splat(
+        "init", weights.initialize, init, variables=fresh, mean=model["mean"], std=model["std"]
+    )
+    if report:
+        print(report, flush=True)
     if not init["ckpt"]:
-        return state._replace(params=params)
+        return state._replace(params=filled.pop("params"), model_state=filled)
     trained = weights.read_run(init["ckpt"])
-    fresh = {"params": params, **state.model_state}
     start = functools.partial(weights.fine_tune, fresh, network.class_names, network.default_boxes, trained)
     variables, report = recipes.splat("init", start, {"heads": init["heads"]})
     print(report, flush=True)

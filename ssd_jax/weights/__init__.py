@@ -1,10 +1,6 @@
-"""Initial weights: from files of named arrays, or from a run of ours.
-
-Of files only ``.npz`` is read here so far: arrays named by their path in the parameter tree
-("backbone/conv1_1/kernel", as ``train.py --summary`` lists the layers), of exactly its shapes.
-"""
+"""Initial weights: from files of anyone's (``readers``, ``mappings``), or from a run of ours (``finetune``)."""
 
 from ssd_jax.weights.finetune import TrainedNetwork, fine_tune, read_run
-from ssd_jax.weights.npz import MISSING_WEIGHTS, initialize, read_npz
+from ssd_jax.weights.start import MISSING_WEIGHTS, initialize
 
-__all__ = ["MISSING_WEIGHTS", "TrainedNetwork", "fine_tune", "initialize", "read_npz", "read_run"]
+__all__ = ["MISSING_WEIGHTS", "TrainedNetwork", "fine_tune", "initialize", "read_run"]

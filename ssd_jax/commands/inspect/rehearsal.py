@@ -94,7 +94,7 @@ def _rehearse_training(
     state = jax.eval_shape(
         lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay), jax.random.key(0)
     )
-    refusals.attempt(_check_weights, recipe, state.params)
+    refusals.attempt(_check_weights, recipe, {"params": state.params, **state.model_state})
     step = refusals.attempt(setup.compile_train_step, recipe, network)
     if step is None or not settings_hold:  # a batch of the wrong size, say, would only be refused once more
         return False
@@ -106,9 +106,10 @@ def _check_loader(recipe: recipes.Recipe, source: Any) -> None:
     inputs.train_batches({**recipe, "loader": {**recipe["loader"], "cache": ""}}, source, 0).close()
 
 
-def _check_weights(recipe: recipes.Recipe, params: Any) -> None:
+def _check_weights(recipe: recipes.Recipe, variables: Any) -> None:
     if recipe["init"]["ckpt"]:
         weights.read_run(recipe["init"]["ckpt"])
     if recipe["init"]["weights"]:
-        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
-        recipes.splat("init", lambda **init: weights.initialize(zeros, **init), recipe["init"])
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
+        model = recipe["model"]
+        recipes.splat("init", weights.initialize, recipe["init"], variables=zeros, mean=model["mean"], std=model["std"])

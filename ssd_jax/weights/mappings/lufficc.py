@@ -1,0 +1,38 @@
+"""lufficc/SSD: its SSD300 and SSD512 on VGG-16 (ssd/modeling/backbone/vgg.py, box_head/box_predictor.py).
+
+It trains on RGB images minus (123, 117, 104), as we do.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ssd_jax.weights.mappings import ssd_pytorch
+from ssd_jax.weights.mappings.collect import find_prefix
+from ssd_jax.weights.mappings.types import Converted, Family, Options
+
+SPELLING = ssd_pytorch.Spelling(
+    base="backbone.vgg.{}",
+    extras="backbone.extras.{}",
+    location="box_head.predictor.reg_headers.{}",
+    confidence="box_head.predictor.cls_headers.{}",
+    scale="backbone.l2_norm.weight",
+)
+# It suppresses among all boxes above the threshold, so many at most (of SSD512).
+ALL_BOXES = 24564
+
+
+def find(tensors: Mapping[str, np.ndarray]) -> str | None:
+    """Returns the prefix of a detector."""
+    return find_prefix(tensors, ssd_pytorch.signature(SPELLING))
+
+
+def convert(tensors: Mapping[str, np.ndarray], prefix: str, options: Options) -> Converted:
+    """Reads a detector of lufficc/SSD; its checkpoints keep it under "model.", beside the optimizer."""
+    detect = {"detect.pre_nms_top_k": ALL_BOXES, "detect.max_detections": 100}
+    return ssd_pytorch.convert_detector(
+        tensors, prefix, options, spelling=SPELLING, family="lufficc_ssd", detect=detect
+    )
+
+
+SSD = Family("lufficc_ssd", "SSD300 and SSD512 of lufficc/SSD", find, convert)
