@@ -67,6 +67,10 @@ MISFITS = {
         lambda t: {**t, "conv1_1/0": np.zeros((64, 3, 3, 3), np.int8)},
         "conv1_1/0: expected numbers of floating point, got int8",
     ),
+    "beyond float32": (
+        lambda t: {**t, "conv1_1/1": np.full(64, 1e300)},
+        "conv1_1/1: expected finite numbers, got NaN or infinity",
+    ),
     "not a number": (
         lambda t: {**t, "conv1_1/1": np.full(64, np.nan, np.float32)},
         "conv1_1/1: expected finite numbers, got NaN or infinity",

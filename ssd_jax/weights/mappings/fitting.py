@@ -56,7 +56,8 @@ def fit(
     for use in uses:
         _check(converted, use, arrays[use.target], network[use.target].shape)
     # Only now: these are views of the file's arrays, and the full fc6 alone is 400 MB.
-    arrays = {path: np.ascontiguousarray(array, np.float32) for path, array in arrays.items()}
+    with np.errstate(over="ignore"):  # of float64; infinity is refused below
+        arrays = {path: np.ascontiguousarray(array, np.float32) for path, array in arrays.items()}
     for use in uses:
         if not np.isfinite(arrays[use.target]).all():
             raise InputError(f"{use.source}: expected finite numbers, got NaN or infinity")

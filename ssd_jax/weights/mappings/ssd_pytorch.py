@@ -1,9 +1,9 @@
 """amdegroot/ssd.pytorch: its VGG base, its SSD300, and SSD512 in the same names.
 
 Colors. The repository trains on RGB (data/voc0712.py turns OpenCV's images around), so that is what its own detectors
-expect. The two published files that were converted from Caffe, vgg16_reducedfc.pth (by its
-data/scripts/caffe_to_t7.lua and t7_to_state_dict.py, which turn nothing around) and ssd_300_VOC0712.pth, expect
-BGR: of the latter its issue 31 reports 0.7718 mAP with BGR and 0.7247 with RGB. Hence the base is taken
+expect. Two published files were converted from Caffe. ssd_300_VOC0712.pth expects BGR: issue 31 reports 0.7718 mAP
+with BGR, 0.7247 with RGB. vgg16_reducedfc.pth is taken for BGR, because the scripts it was made with
+(data/scripts/caffe_to_t7.lua, t7_to_state_dict.py) turn nothing around; nobody states it. Hence a base is
 for BGR and a detector for RGB, unless ``channels`` says otherwise.
 """
 
