@@ -73,7 +73,7 @@ def main(_) -> int:
     checks.check_objects(recipe, source)
     eval_source = inputs.open_source(recipe, "eval", source.class_names)
     network = setup.build_network(recipe, source.class_names)
-    state = setup.initial_state(recipe, network, workdir)
+    state, origin = setup.initial_state(recipe, network, workdir)
     train_step = setup.compile_train_step(recipe, network)
     setup.check_train_step(recipe, train_step, state, source)
     print(describe.start_summary(recipe, network, state, source, eval_source))
@@ -86,7 +86,7 @@ def main(_) -> int:
     # Built here, where Ctrl-C still ends the program at once.
     cache, eval_cache = inputs.open_cache(recipe, source), inputs.open_cache(recipe, eval_source)
     evaluate = scoring.make_evaluator(recipe, network, eval_source, eval_cache)
-    description = setup.run_description(recipe, source)
+    description = setup.run_description(recipe, source, origin)
 
     def is_due(step: int) -> bool:
         return step % settings["evaluate_every"] == 0 or step == total
@@ -111,7 +111,8 @@ def main(_) -> int:
             tensorboard=settings["tensorboard"],
             active=jax.process_index() == 0,
         )
-        progress.unreadable |= resume.unreadable_images(manager, start)
+        carried = resume.carried_over(manager, start, origin)
+        progress.unreadable |= carried.unreadable
         trace = profile.Trace(traced, workdir, progress, start=start)
         with contextlib.closing(stream) as batches, progress, trace:
 
@@ -123,7 +124,7 @@ def main(_) -> int:
             def save(step: int, scores: dict[str, float] | None) -> None:
                 progress.check()
                 progress.sync()
-                known = {resume.UNREADABLE: processes.union(progress.unreadable)}
+                known = {resume.UNREADABLE: processes.union(progress.unreadable), "origin": carried.origin}
                 checkpoint.save(manager, step, state, description | known, metrics=scores)
                 progress.restart_clock()
 

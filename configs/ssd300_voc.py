@@ -62,11 +62,13 @@ def get_config() -> ConfigDict:
         mean=(123.0, 117.0, 104.0),
         std=(1.0, 1.0, 1.0),
     )
-    config.priors = dict(offset=0.5, clip=False)  # priors.default_boxes
+    config.priors = dict(offset=0.5, clip=False, clip_centers=False)  # priors.default_boxes
     config.init = dict(  # weights.initialize, weights.fine_tune
         weights="",
         ckpt="",  # WORKDIR[@STEP] of a run to start from instead
         heads="copy",  # its confidence heads, by class name; or "keep", "reset"
+        family="",  # whose network the file of weights holds; "" = told by its arrays (docs/weights.md)
+        channels="",  # "rgb" or "bgr", which its first convolution expects; "" = as usual in its family
         required=True,
     )
     config.augment = dict(  # augment.draw
@@ -125,7 +127,7 @@ def get_config() -> ConfigDict:
         deterministic=False,  # True: a GPU repeats itself to the last bit, at some cost
     )
     config.detect = dict(  # postprocess.detect
-        score_threshold=0.01, iou_threshold=0.45, pre_nms_top_k=400, max_detections=200
+        score_threshold=0.01, iou_threshold=0.45, pre_nms_top_k=400, max_detections=200, clip_first=False
     )
     config.evaluate = dict(batch_size=32, metric="11point")  # evaluate.py; the metric picks the best step
     return config

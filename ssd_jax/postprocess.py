@@ -89,6 +89,7 @@ def detect(
     iou_threshold: float = 0.45,
     pre_nms_top_k: int = 400,
     max_detections: int = 200,
+    clip_first: bool = False,
     variances: tuple[float, float, float, float] = box_ops.VARIANCES,
 ) -> Detections:
     """Turns the predictions of one image into detections (detection_output_layer.cpp).
@@ -96,14 +97,16 @@ def detect(
     Softmax; then for each foreground class the boxes that score above ``score_threshold``, the best
     ``pre_nms_top_k`` of them, greedy suppression at ``iou_threshold``; then the best
     ``max_detections`` over all classes. Ties go to the lowest prior within a class and to the lowest
-    class between classes. Boxes are clipped to the image after suppression. The result of an image
-    does not depend on the rest of the batch.
+    class between classes. Boxes are clipped to the image after suppression; with ``clip_first`` before
+    it, as in torchvision (detection/ssd.py), so that overlap outside of the image does not count. The
+    result of an image does not depend on the rest of the batch.
 
     Returns:
       Detections with K = max_detections rows, best first; empty slots are zeros.
 
     Raises:
-      ValueError: if ``pre_nms_top_k`` or ``max_detections`` is below 1, or a threshold outside of [0, 1].
+      ValueError: if ``pre_nms_top_k`` or ``max_detections`` is below 1, a threshold outside of [0, 1], or
+        ``clip_first`` not a bool.
     """
     for name, value in {"score_threshold": score_threshold, "iou_threshold": iou_threshold}.items():
         if isinstance(value, int | float) and not 0 <= value <= 1:  # what is traced cannot be asked
@@ -111,10 +114,13 @@ def detect(
     for name, value in {"pre_nms_top_k": pre_nms_top_k, "max_detections": max_detections}.items():
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
+    if not isinstance(clip_first, bool):  # the text "False" would be true
+        raise ValueError(f"clip_first: expected True or False, got {clip_first!r}")
     probabilities = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     boxes = box_ops.decode(offsets.astype(jnp.float32), priors, variances=variances)
     finite = jnp.isfinite(boxes).all(axis=-1)
     boxes = jnp.where(finite[:, None], boxes, 0)
+    boxes = box_ops.clip(boxes) if clip_first else boxes
     # NaN compares false, so a prior whose logits are not finite drops out here.
     scores = jnp.where((probabilities > score_threshold) & finite[:, None], probabilities, 0)[:, 1:].T  # [C-1, P]
     top_k = min(pre_nms_top_k, scores.shape[1])

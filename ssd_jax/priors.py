@@ -101,7 +101,12 @@ def caffe_shapes(
 
 
 def default_boxes(
-    levels: Sequence[PriorLevel], image_size: tuple[int, int], *, offset: float = 0.5, clip: bool = False
+    levels: Sequence[PriorLevel],
+    image_size: tuple[int, int],
+    *,
+    offset: float = 0.5,
+    clip: bool = False,
+    clip_centers: bool = False,
 ) -> np.ndarray:
     """Computes the default boxes of all levels.
 
@@ -114,16 +119,26 @@ def default_boxes(
       image_size: (height, width) in pixels.
       offset: position of the center within a cell, in cells.
       clip: whether to clip the boxes to the image; the original does not.
+      clip_centers: whether centers beyond the image are moved to its border, sizes staying; ssd.pytorch and its
+        descendants do (layers/functions/prior_box.py clamps the center form), the original does not.
 
     Returns:
       float32 [P, 4] xyxy, normalized by the image size.
+
+    Raises:
+      ValueError: if ``clip`` or ``clip_centers`` is not a bool.
     """
+    for name, value in {"clip": clip, "clip_centers": clip_centers}.items():
+        if not isinstance(value, bool):  # the text "False" would be true
+            raise ValueError(f"{name}: expected True or False, got {value!r}")
     height, width = image_size
     boxes = []
     for level in levels:
         rows, columns = level.grid
         y = (np.arange(rows) + offset) * level.step[0]
         x = (np.arange(columns) + offset) * level.step[1]
+        if clip_centers:
+            y, x = y.clip(0, height), x.clip(0, width)
         center = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1)[:, :, None, :]
         half = np.asarray(level.shapes, np.float64).reshape(-1, 2) / 2
         corners = np.concatenate([center - half, center + half], axis=-1)  # [rows, columns, shapes, 4]

@@ -70,3 +70,46 @@ def build_detect(recipe: Recipe, default_boxes: np.ndarray) -> Callable:
     return functools.partial(
         postprocess.detect, priors=jnp.asarray(default_boxes), variances=variances, **recipe["detect"]
     )
+
+
+# What detecting needs of a recipe; None = the whole section.
+DETECTION: dict[str, tuple[str, ...] | None] = {
+    "model": None,
+    "priors": None,
+    "match": ("variances",),
+    "detect": None,
+    "loader": ("canvas",),
+}
+
+
+def detection_part(recipe: Recipe) -> dict[str, Any]:
+    """Returns the settings that a trained network needs to detect, and no others.
+
+    Raises:
+      InputError: if one is absent, by its name.
+    """
+    part = {}
+    for section, keys in DETECTION.items():
+        if section not in recipe:
+            raise InputError(f"config.{section}: expected settings, got none")
+        options = recipe[section]
+        missing = [key for key in keys or () if key not in options]
+        if missing:
+            raise InputError(f"config.{section}.{missing[0]}: expected a value, got none")
+        part[section] = {key: options[key] for key in keys or options}
+    return part
+
+
+def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a copy of a recipe with other values, by dotted names ("model.image_size").
+
+    Raises:
+      InputError: if the recipe has no such setting.
+    """
+    changed = {section: dict(options) for section, options in recipe.items()}
+    for name, value in overrides.items():
+        section, _, key = name.partition(".")
+        if key not in changed.get(section, {}):
+            raise InputError(f"config.{name}: expected a setting of the recipe, which has none of this name")
+        changed[section][key] = plain(value)
+    return changed

@@ -32,7 +32,7 @@ def fork(program: Any, path: str, limit: float) -> dict[str, Any]:
     child = os.fork()
     if not child:
         os.close(reading)
-        program.limit_memory()
+        program.limit_resources()
         with os.fdopen(writing, "w") as out:
             out.write(program.describe(path))
         os._exit(0)

@@ -36,6 +36,8 @@ ROOMS = (
     "analysis",
     "objective",
     "training",
+    "artifact",
+    "media",
     "inference",
     "inspection",
     "export",
@@ -53,6 +55,9 @@ CONFINED = {
     "h5py": "weights/readers/hdf5_index.py",
     "hotcoco": "evaluation/coco_engines.py",
     "tensorboardX": "commands/tensorboard.py",
+    "av": "media/video_",
+    "starlette": "commands/serve/",
+    "uvicorn": "commands/serve/",
 }
 COMPILES = {"jit", "pmap", "shard_map"}
 

@@ -11,6 +11,7 @@ from golden import torchvision_backbones
 
 from ssd_jax.models import summary
 from ssd_jax.models.ssd import BACKBONES, build
+from ssd_jax.weights import mappings
 
 NAMES = golden.NAMES
 every_backbone = pytest.mark.parametrize("name", NAMES)
@@ -25,15 +26,20 @@ def shapes(name):
     return jax.eval_shape(lambda: BACKBONES[name]().init(jax.random.key(0), np.zeros((1, 64, 64, 3)), False))
 
 
-def our_maps(name, images, variables):
-    return jax.jit(lambda v, x: BACKBONES[name]().apply(v, x, False))(variables, images)
+def our_maps(name, images, state):
+    """Maps of our backbone with the weights of a torchvision state, for images normalized as there."""
+    network = {collection: {"backbone": arrays} for collection, arrays in shapes(name).items()}
+    variables, report = mappings.fit(mappings.convert(state), network, normalization=mappings.IMAGENET)
+    assert report.random == ()
+    alone = {collection: groups["backbone"] for collection, groups in variables.items()}
+    return jax.jit(lambda v, x: BACKBONES[name]().apply(v, x, False))(alone, images)
 
 
 @every_backbone
 def test_maps_equal_the_frozen_ones_of_torchvision(name):
     frozen = np.load(golden.FILE)
     state = torchvision_backbones.formula_state(shapes(name))
-    maps = our_maps(name, golden.images(*golden.IMAGE_SIZE), torchvision_backbones.to_variables(state, shapes(name)))
+    maps = our_maps(name, golden.images(*golden.IMAGE_SIZE), state)
     for number, ours in enumerate(golden.keep(np.asarray(one)) for one in maps):
         theirs = {key: frozen[f"{name}_{number}_{key}"] for key in ours}
         np.testing.assert_array_equal(ours["shape"], theirs["shape"])
@@ -81,9 +87,8 @@ def test_maps_equal_those_of_torchvision_live(name):
         if importlib.util.find_spec(package) is None:  # torchvision's import needs preparation, see golden
             pytest.skip(f"{package} is not installed; its frozen maps are tested above")
     state = {key: value.numpy() for key, value in golden.network(name).state_dict().items()}
-    variables = torchvision_backbones.to_variables(state, shapes(name))
     images = golden.images(300, 300)
-    ours, theirs = our_maps(name, images, variables), golden.torchvision_maps(name, images)
+    ours, theirs = our_maps(name, images, state), golden.torchvision_maps(name, images)
     assert [one.shape[1] for one in theirs] == {"mobilenet_v2": [19, 10]}.get(name, [38])
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE * np.abs(other).max())

@@ -234,7 +234,7 @@ def run_of_coco(tmp_path_factory) -> tuple[Path, training.TrainState]:
     folder = tmp_path_factory.mktemp("runs") / "coco@1"
     options = tiny(train=dict(ema_decay=0.9))
     classes = ("zebra", "airplane", "tv")
-    state = setup.initial_state(options, one_device(options, classes))
+    state = setup.initial_state(options, one_device(options, classes))[0]
     state = state._replace(
         ema=jax.tree.map(lambda leaf: leaf + 1, state.params),
         model_state=jax.tree.map(lambda leaf: leaf + 2, state.model_state),
@@ -251,12 +251,12 @@ def test_a_training_starts_from_the_evaluated_parameters_of_a_run(run_of_coco, c
     classes = ("aeroplane", "cat", "tvmonitor")
     fresh_options = tiny(train=dict(ema_decay=0.5, seed=1))
     target = one_device(fresh_options, classes)
-    fresh = jax.device_get(setup.initial_state(fresh_options, target))
+    fresh = jax.device_get(setup.initial_state(fresh_options, target)[0])
     capsys.readouterr()
     # Without a step the best is taken, 3.
     options = {**fresh_options, "init": dict(weights="", ckpt=str(folder), heads="copy", required=True)}
     checks.check_inputs(options)  # a run is as good as weights
-    state = jax.device_get(setup.initial_state(options, target))
+    state = jax.device_get(setup.initial_state(options, target)[0])
     said = capsys.readouterr().out
     assert said.startswith("init: ") and f"from {folder} (step 3); " in said and said.count("\n") == 1
     assert "2 of 3 classes copied by name (aeroplane <- airplane, tvmonitor <- tv), 1 new (cat)" in said
@@ -282,7 +282,7 @@ def test_a_training_starts_from_the_evaluated_parameters_of_a_run(run_of_coco, c
 
 def test_a_step_can_be_chosen_and_no_moving_average_is_needed(run_of_coco):
     folder, source = run_of_coco
-    read = weights.read_run(f"{folder}@6")
+    read = weights.read_trained(f"{folder}@6")
     assert read.name == f"{folder} (step 6)" and read.class_names == ("background", "zebra", "airplane", "tv")
     jax.tree.map(np.testing.assert_array_equal, read.variables["params"], source.params)  # its average is that
 
@@ -290,7 +290,7 @@ def test_a_step_can_be_chosen_and_no_moving_average_is_needed(run_of_coco):
 @pytest.mark.parametrize(
     ("ckpt", "expected"),
     [
-        ("{folder}@5", "{folder}@ one of [3, 6], got 5"),
+        ("{folder}@5", "{folder}: step: expected one of [3, 6], got 5"),
         ("{folder}/no", "{folder}/no: expected the --workdir of a training run, but there is no such folder"),
         ("{folder}/checkpoints", "it holds no 'checkpoints' folder"),
     ],
@@ -298,13 +298,13 @@ def test_a_step_can_be_chosen_and_no_moving_average_is_needed(run_of_coco):
 def test_what_is_no_run_is_one_sentence(run_of_coco, ckpt, expected):
     folder, _ = run_of_coco
     with pytest.raises(InputError) as caught:
-        weights.read_run(ckpt.format(folder=folder))
+        weights.read_trained(ckpt.format(folder=folder))
     assert str(caught.value).startswith("config.init.ckpt: ") and expected.format(folder=folder) in str(caught.value)
 
 
 def test_a_file_and_a_run_are_too_much():
     with pytest.raises(InputError, match=r"config.init: expected weights of a file or ckpt of a run, not both"):
-        weights.initialize({}, mean=(0, 0, 0), std=(1, 1, 1), weights="a.npz", ckpt="runs/a")
+        weights.initialize({}, {}, weights="a.npz", ckpt="runs/a")
     assert "config.init.ckpt" in weights.MISSING_WEIGHTS
 
 
@@ -324,7 +324,7 @@ def test_a_run_is_resumed_after_what_it_started_from_has_vanished(run_of_coco, t
     description = {"config": options, "class_names": list(network.class_names)}
     with checkpoint.open_manager(tmp_path) as manager:
         checkpoint.save(manager, 2, state, description)
-    start = setup.initial_state(options, network, tmp_path)  # random, and soon replaced
+    start = setup.initial_state(options, network, tmp_path)[0]  # random, and soon replaced
     with checkpoint.open_manager(tmp_path) as manager:
         resumed, step = resume.resume(manager, start, description, network.mesh)
     assert step == 2
@@ -335,7 +335,7 @@ def test_a_run_is_resumed_after_what_it_started_from_has_vanished(run_of_coco, t
 def test_a_frozen_layer_that_there_is_not_is_one_sentence():
     options = tiny(optimizer=dict(freeze=("conv11",)))
     with pytest.raises(InputError) as caught:
-        setup.initial_state(options, one_device(options, ("cat",)))
+        setup.initial_state(options, one_device(options, ("cat",)))[0]
     known = "backbone, conv1, conv2, conv3, conv4, conv5, fc6, fc7, extras, conv6, conv7, heads"
     expected = f"config.optimizer: freeze: expected names that layers start with, such as {known}; got 'conv11'"
     assert str(caught.value) == expected
@@ -408,7 +408,7 @@ def test_fine_tuning_beats_scratch_after_the_same_few_steps(tmp_path):
     def train(options, names: dict[str, str], workdir: Path | None = None):
         sources = [Renamed(inputs.open_source(options, split), names) for split in ("train", "eval")]
         network = one_device(options, sources[0].class_names[1:])
-        state = setup.initial_state(options, network)
+        state = setup.initial_state(options, network)[0]
         step = setup.compile_train_step(options, network)
         batches = inputs.train_batches(options, sources[0], 0)
         for _ in range(options["train"]["num_steps"]):
@@ -416,7 +416,7 @@ def test_fine_tuning_beats_scratch_after_the_same_few_steps(tmp_path):
         batches.close()
         if workdir:
             with checkpoint.open_manager(workdir) as manager:
-                checkpoint.save(manager, 1, state, setup.run_description(options, sources[0]))
+                checkpoint.save(manager, 1, state, setup.run_description(options, sources[0], {}))
         evaluate = scoring.make_evaluator(options, network, sources[1])
         return evaluate(training.evaluated_variables(state)).voc().map_area
 

@@ -155,7 +155,7 @@ def test_training_runs_to_its_end_and_lists_the_damage_once(inspected, caplog):
     options_ = tiny_recipe(inspected.root, data=dict(class_names=("cat", "dog"), unknown="drop"))
     source = inputs.open_source(options_, "train")
     network = setup.build_network(options_, source.class_names)._replace(mesh=parallel.data_mesh(jax.devices()[:1]))
-    state = setup.initial_state(options_, network)
+    state = setup.initial_state(options_, network)[0]
     text = describe.start_summary(options_, network, state, source, source)
     for line in source.problems.lines():
         assert text.count(line) == 2  # one of train, one of eval, which here is the same source

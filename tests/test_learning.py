@@ -21,7 +21,7 @@ def train(options: dict, steps: int):
     """Trains on the source of the recipe; returns the evaluator of its evaluation split, the state and the losses."""
     source = inputs.open_source(options, "train")
     network = setup.build_network(options, source.class_names)._replace(mesh=parallel.data_mesh(jax.devices()[:1]))
-    state = setup.initial_state(options, network)
+    state = setup.initial_state(options, network)[0]
     step = setup.compile_train_step(options, network)
     batches = inputs.train_batches(options, source, 0)
     losses = []

@@ -140,7 +140,7 @@ def test_keras_gives_the_same_network_as_caffe():
         if layer == "fc3":
             continue
         if layer == "fc1" and leaf == "0":  # flattened by row, column, channel
-            array = array.reshape(-1, golden.WIDTH, 7, 7).transpose(2, 3, 1, 0).reshape(-1, len(array))
+            array = array.reshape(-1, golden.NARROW.stages[4], 7, 7).transpose(2, 3, 1, 0).reshape(-1, len(array))
         elif leaf == "0":
             array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
         keras[f"model_weights/{layer}/{layer}/{('kernel', 'bias')[int(leaf)]}:0"] = array
@@ -162,13 +162,19 @@ def test_decimation_of_what_is_not_a_kernel(kernel, options, message):
         decimate.decimate(kernel, **options)
 
 
-def picture(shared, side=300):
-    path = next((shared / "data/voc2012-animals").rglob("2008_000053.jpg"))
+def picture(shared, path, side=300):
+    path = shared / "data" / path
     return np.asarray(Image.open(path).convert("RGB").resize((side, side)), np.float32)[None]
 
 
-def test_weights_for_bgr_see_a_picture_in_rgb_as_caffe_sees_it(shared):
-    rgb = picture(shared)
+PICTURES = (
+    "voc2012-animals/VOCdevkit/VOC2012/JPEGImages/2008_000053.jpg",
+    "bccd/JPEGImages/BloodImage_00000.jpg",
+    "coco2017-mini/val2017/000000000139.jpg",
+)
+
+
+def test_weights_for_bgr_see_pictures_in_rgb_as_caffe_sees_them(shared):
     tensors = in_caffe_names(frozen_state("vgg16"), four_axes=False)
     module, shapes = backbone("vgg16", sources=("fc7",))
     turned, plain = (
@@ -176,11 +182,12 @@ def test_weights_for_bgr_see_a_picture_in_rgb_as_caffe_sees_it(shared):
         for converted in (mappings.convert(tensors), mappings.convert(tensors, channels="rgb"))
     )
     apply = jax.jit(lambda params, x: module.apply({"params": params}, x, False))
-    ours, theirs = rgb - np.float32((123, 117, 104)), rgb[..., ::-1] - np.float32((104, 117, 123))
-    for a, b, c in zip(apply(turned, ours), apply(plain, theirs), apply(plain, ours), strict=True):
-        largest = np.abs(b).max()
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * largest)
-        assert np.abs(c - b).max() > 1e-2 * largest  # forgetting to turn them shows
+    for rgb in (picture(shared, path) for path in PICTURES):
+        ours, theirs = rgb - np.float32((123, 117, 104)), rgb[..., ::-1] - np.float32((104, 117, 123))
+        for a, b, c in zip(apply(turned, ours), apply(plain, theirs), apply(plain, ours), strict=True):
+            largest = np.abs(b).max()
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * largest)
+            assert np.abs(c - b).max() > 1e-2 * largest  # forgetting to turn them shows
 
 
 def base_of_ssd_pytorch():

@@ -394,7 +394,7 @@ def test_the_table_names_options_and_tests_that_exist():
             assert stated in (str(owner), f"{owner:g}" if isinstance(owner, float) else "", "5e-4"), row[
                 0
             ]  # as the paper writes 0.0005
-    here = Path(__file__).read_text(encoding="utf-8")
+    here = "".join(path.read_text(encoding="utf-8") for path in TESTS.glob("test_*.py"))
     names = [name for name in re.findall(r"`(test_\w+)`", page) if not (TESTS / f"{name}.py").exists()]
     assert names and all(f"def {name}(" in here for name in names)
     cases = {f"{case[0]}.{case[1]}" for case in CASES}

@@ -208,6 +208,26 @@ def test_boxes_are_clipped_after_suppression():
     np.testing.assert_allclose(result.boxes, [[0, 0, 0.5, 1]] * 2, atol=1e-6)
 
 
+# As above; the other way round, overlap beyond the border counts if boxes are not clipped first.
+@pytest.mark.parametrize(
+    ("boxes", "kept"),
+    [
+        # [-0.5, 0.5] and [-2.5, 0.5]: IoU 1/3 as they are, 1 within the image.
+        ([(-0.5, 0, 0.5, 1), (-2.5, 0, 0.5, 1)], {False: 2, True: 1}),
+        # [-1, 0.2] and [-1, 0.5]: IoU 1.2 / 1.5 = 0.8 as they are, 0.2 / 0.5 = 0.4 within the image.
+        ([(-1, 0, 0.2, 1), (-1, 0, 0.5, 1)], {False: 1, True: 2}),
+        # Beyond the image nothing is left of either, and boxes without area do not overlap.
+        ([(1.1, 0, 1.5, 1), (1.1, 0, 1.5, 1)], {False: 1, True: 2}),
+    ],
+)
+def test_boxes_are_clipped_before_suppression_if_wanted(boxes, kept):
+    boxes, logits = jnp.float32(boxes), logits_of((0.1, 0.9), (0.2, 0.8))
+    for clip_first, count in kept.items():
+        result = detect(jnp.zeros((2, 4)), logits, boxes, max_detections=2, clip_first=clip_first)
+        np.testing.assert_array_equal(result.labels, [1] * count + [0] * (2 - count))
+        np.testing.assert_allclose(result.boxes[:count], np.clip(boxes[:count], 0, 1), atol=1e-6)
+
+
 def test_variances_reach_the_decoding():
     offsets, logits = jnp.zeros((1, 4)).at[0, 0].set(1.0), logits_of((0.1, 0.9))
     prior = jnp.array([[0.25, 0.25, 0.5, 0.5]])
@@ -275,6 +295,12 @@ def test_thresholds_out_of_range_are_refused(options):
     (name, value), *_ = options.items()
     with pytest.raises(ValueError, match=rf"{name}: expected a number in \[0, 1\], got {value}"):
         postprocess.detect(*predictions(np.random.default_rng(0), moved=False), **options)
+
+
+@pytest.mark.parametrize("value", ["False", 1, None])
+def test_clipping_first_is_true_or_false(value):
+    with pytest.raises(ValueError, match=f"clip_first: expected True or False, got {value!r}"):
+        postprocess.detect(*predictions(np.random.default_rng(0), moved=False), clip_first=value)
 
 
 def test_memory_is_bounded_for_many_classes():

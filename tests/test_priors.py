@@ -248,6 +248,33 @@ def test_clip_is_off_by_default():
     np.testing.assert_allclose(priors.default_boxes([level], (10, 10), clip=True), [(0, 0.3, 1, 0.7)], atol=1e-7)
 
 
+def test_centers_beyond_the_image_are_moved_to_its_border_if_wanted():
+    # Steps of 8 and 12 px in an image 20 px high and 30 wide: centers at y 4, 12, 20, 28 and x 6, 18, 30, 42. Those of
+    # 28 and 42 px are moved to 20 and 30; the boxes, 6 wide and 4 high, stay so, half beyond the border.
+    level = priors.PriorLevel(grid=(4, 4), step=(8, 12), shapes=((6, 4),))
+    expected = [(x - 3, y - 2, x + 3, y + 2) for y in (4, 12, 20, 20) for x in (6, 18, 30, 30)]
+    result = priors.default_boxes([level], (20, 30), clip_centers=True)
+    np.testing.assert_allclose(result, np.divide(expected, (30, 20, 30, 20)), atol=1e-7)
+    plain = priors.default_boxes([level], (20, 30))
+    np.testing.assert_allclose(plain[15], (39 / 30, 26 / 20, 45 / 30, 30 / 20), atol=1e-7)
+    # Both: moved, then cut.
+    both = priors.default_boxes([level], (20, 30), clip=True, clip_centers=True)
+    np.testing.assert_allclose(both[15], (27 / 30, 18 / 20, 1, 1), atol=1e-7)
+
+
+def test_a_negative_offset_is_moved_to_the_border_too():
+    level = priors.PriorLevel(grid=(1, 1), step=(10, 10), shapes=((4, 4),))
+    result = priors.default_boxes([level], (10, 10), offset=-0.5, clip_centers=True)
+    np.testing.assert_allclose(result, [(-0.2, -0.2, 0.2, 0.2)], atol=1e-7)
+
+
+@pytest.mark.parametrize("option", ["clip", "clip_centers"])
+def test_what_is_not_true_or_false_is_refused(option):
+    level = priors.PriorLevel(grid=(1, 1), step=(10, 10), shapes=((4, 4),))
+    with pytest.raises(ValueError, match=f"^{option}: expected True or False, got 'False'"):
+        priors.default_boxes([level], (10, 10), **{option: "False"})
+
+
 def test_a_shape_that_there_is_already_is_not_made_again():
     # prior_box_layer.cpp: its list of ratios starts with 1, and a ratio within 1e-6 of a listed one is not added.
     expected = [(16, 16), (32, 8), (8, 32), (48, 16 / 3), (16 / 3, 48)]

@@ -134,7 +134,7 @@ def test_options_of_the_step_are_checked_before_it_runs(section, key, value):
     options[section] = {**options[section], key: value}
     source = inputs.open_source(options, "train")
     network = setup.build_network(options, source.class_names)
-    state = jax.eval_shape(lambda: setup.initial_state(load("ssd_demo"), network))
+    state = jax.eval_shape(lambda: setup.initial_state(load("ssd_demo"), network)[0])
     with pytest.raises(InputError, match=str(value) if isinstance(value, str) else key):
         setup.check_train_step(options, setup.compile_train_step(options, network), state, source)
 

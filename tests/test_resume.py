@@ -137,7 +137,7 @@ def test_the_best_then_the_newest_that_can_be_read_is_evaluated_and_nothing_is_m
     write_run(tmp_path, (3, 6, 9), (0.9, 0.2, 0.3))
     damage(tmp_path, 3)
     with checkpoint.open_existing(tmp_path) as manager:
-        candidates, choice = resume.choose_steps(manager, None)
+        candidates, choice = checkpoint.choose_steps(manager, None)
         assert candidates == [3, 9, 6] and choice.startswith("best by metric")
 
         def read(step):
@@ -146,11 +146,11 @@ def test_the_best_then_the_newest_that_can_be_read_is_evaluated_and_nothing_is_m
         found, step, damaged = checkpoint.first_readable(manager, candidates, read)
         assert step == 9 and list(damaged) == [3]
         assert_same(found, state(9, size=1000))
-        candidates, _ = resume.choose_steps(manager, 3)
+        candidates, _ = checkpoint.choose_steps(manager, 3)
         with pytest.raises(checkpoint.DamagedCheckpoint, match="/checkpoints/3: "):
             checkpoint.first_readable(manager, candidates, read)
-        with pytest.raises(InputError, match="--step: expected one of \\[3, 6, 9\\]"):
-            resume.choose_steps(manager, 5)
+        with pytest.raises(InputError, match="step: expected one of \\[3, 6, 9\\]"):
+            checkpoint.choose_steps(manager, 5)
     assert resume.checkpoint_config(str(tmp_path), None) == {"train": {"steps": [1, 2]}}  # the document is whole
     (tmp_path / "checkpoints" / "3" / "meta" / "metadata").unlink()
     assert resume.checkpoint_config(str(tmp_path), None) == {"train": {"steps": [1, 2]}}
@@ -188,7 +188,7 @@ def test_a_checkpoint_that_vanishes_while_it_is_read_is_chosen_anew(tmp_path, mo
     assert resume.checkpoint_config(str(tmp_path), None) == {"train": {"steps": [1, 2]}}
     assert reads == [1, 4]
     with pytest.raises(checkpoint.GoneCheckpoint):  # a reader that always comes too late ends nevertheless
-        resume._read_chosen(str(tmp_path), None, vanishing)
+        checkpoint.read_chosen(str(tmp_path), None, vanishing)
 
 
 def vanishing(manager, step):

@@ -9,6 +9,7 @@ from golden import make_ssd300_torchvision as golden
 from golden import torchvision_names
 
 from ssd_jax import models
+from ssd_jax.weights import mappings
 
 # Relative to the largest output of each head. The networks differ in the order of float32 sums of
 # up to 9216 products over 23 layers; measured: at most 5e-6 on any map. A wrong tap or pad gives 1e-2 and more.
@@ -22,9 +23,11 @@ def images():
 
 def our_outputs(images, num_classes):
     model = models.build(num_classes=num_classes, mean=golden.MEAN)
-    params = jax.eval_shape(model.init, jax.random.key(0))["params"]
-    state = torchvision_names.formula_state(torchvision_names.torch_shapes(params))
-    predictions = jax.jit(model.apply)({"params": torchvision_names.to_params(state)}, images)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    converted = mappings.convert(torchvision_names.formula_state(torchvision_names.torch_shapes(shapes["params"])))
+    # The images are normalized as the network of the golden file was fed: nothing is to be folded.
+    variables, _ = mappings.fit(converted, shapes, normalization=converted.normalization)
+    predictions = jax.jit(model.apply)(variables, images)
     return {name: np.asarray(value) for name, value in predictions._asdict().items()}
 
 

@@ -1,5 +1,6 @@
 """A network that starts from a file of weights, whoever wrote it."""
 
+import hashlib
 import logging
 
 import caffe_files
@@ -13,7 +14,7 @@ from ssd_jax import weights
 from ssd_jax.errors import InputError
 from ssd_jax.weights import readers
 
-MEAN, STD = (123.0, 117.0, 104.0), (1.0, 1.0, 1.0)
+RECIPE = recipes.plain(ssd300_voc.get_config())
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def backbone(variables):
 
 
 def initialize(variables, file, **options):
-    return weights.initialize(variables, mean=MEAN, std=STD, weights=str(file), **options)
+    return weights.initialize(variables, RECIPE, weights=str(file), **options)
 
 
 def write_caffe(path, layers):
@@ -56,12 +57,25 @@ def write_caffe(path, layers):
 
 def test_a_reduced_vgg_of_caffe_fills_the_backbone_and_says_what_it_did(tmp_path, variables, backbone):
     write_caffe(tmp_path / "vgg.caffemodel", backbone)
-    filled, report = initialize(variables, tmp_path / "vgg.caffemodel")
+    filled, report, origin = initialize(variables, tmp_path / "vgg.caffemodel")
     for name, layer in backbone.items():
         for key, value in layer.items():
             np.testing.assert_array_equal(filled["params"]["backbone"][name][key], value, err_msg=name)
     assert all(not leaf.any() for leaf in jax.tree.leaves(filled["params"]["heads"]))
     assert report.splitlines()[0] == f"{tmp_path / 'vgg.caffemodel'} (Caffe)" and "not in the file (random)" in report
+    data = (tmp_path / "vgg.caffemodel").read_bytes()
+    assert origin == {
+        "file": str(tmp_path / "vgg.caffemodel"),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "format": "Caffe",
+        "family": "caffe_vgg16",
+        "colors_reversed": True,
+        "mean": (123.0, 117.0, 104.0),
+        "std": (1.0, 1.0, 1.0),
+        "arrays": 30,
+        "numbers": sum(leaf.size for layer in backbone.values() for leaf in layer.values()),
+    }
 
 
 def test_arrays_under_our_own_names_are_taken_as_they_are(tmp_path, variables, backbone):
@@ -70,7 +84,7 @@ def test_arrays_under_our_own_names_are_taken_as_they_are(tmp_path, variables, b
     np.savez(tmp_path / "ours.npz", **flat)
     readers.safetensors.write(tmp_path / "ours.safetensors", flat, {})
     for name in ("ours.npz", "ours.safetensors"):
-        filled, _ = initialize(variables, tmp_path / name, required=True)
+        filled = initialize(variables, tmp_path / name, required=True).variables
         np.testing.assert_array_equal(filled["params"]["backbone"]["fc6"]["kernel"], backbone["fc6"]["kernel"])
 
 
@@ -88,7 +102,7 @@ def test_what_is_required_has_to_be_complete(tmp_path, variables, backbone):
 
 def test_without_a_file_everything_stays_random_and_that_is_said(variables, caplog):
     with caplog.at_level(logging.WARNING, "ssd_jax.weights"):
-        assert initialize(variables, "") == (variables, "")
+        assert initialize(variables, "") == (variables, "", {})
     assert "starts from random values" in caplog.text
 
 

@@ -193,6 +193,12 @@ def best(manager: ocp.CheckpointManager) -> int | None:
     return manager.best_step()
 
 
+def metric(manager: ocp.CheckpointManager, step: int) -> float | None:
+    """Returns the metric that a checkpoint was saved with, or None."""
+    metrics = manager.metrics(step)
+    return metrics and metrics[METRIC]
+
+
 def is_evaluated(manager: ocp.CheckpointManager, step: int) -> bool:
     """Whether a checkpoint was saved with a metric."""
     return manager.metrics(step) is not None

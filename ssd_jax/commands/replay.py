@@ -117,7 +117,7 @@ def run(folder: str, recipe: recipes.Recipe) -> str:
     """
     dump = read(folder)
     network = setup.build_network(recipe, dump.class_names)
-    fresh = setup.initial_state({**recipe, "init": {**recipe["init"], "weights": "", "ckpt": ""}}, network)
+    fresh = setup.initial_state({**recipe, "init": {**recipe["init"], "weights": "", "ckpt": ""}}, network)[0]
     state = checkpoint.load_tree(Path(folder).expanduser() / "state", fresh, network.mesh)
     step = setup.compile_train_step(recipe, network)
     _, metrics = step(jax.tree.map(jnp.copy, state), parallel.split(dump.batch, network.mesh))

@@ -1,9 +1,7 @@
 """Going on from what a run has saved: which checkpoint, what has changed since, and what if it is damaged."""
 
-import contextlib
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -12,8 +10,6 @@ from ssd_jax import recipe as recipes
 from ssd_jax.commands import provenance, setup
 from ssd_jax.errors import InputError
 
-CHOICES = 10  # of a checkpoint to read, each of which a training deletes before it is read
-T = TypeVar("T")
 UNREADABLE = "unreadable_images"  # key of a checkpoint's document
 
 
@@ -71,9 +67,19 @@ def resume(
     return restored, step
 
 
-def unreadable_images(manager: Any, step: int) -> set[int]:
-    """Returns the indices of the images that a run could not read up to this step; none for step 0."""
-    return set(checkpoint.restore_meta(manager, step).get(UNREADABLE, ())) if step else set()
+class Carried(NamedTuple):
+    """What a resumed run takes over from what it has said of itself."""
+
+    unreadable: set[int]  # indices of the images that it could not read so far
+    origin: dict[str, Any]  # where its first weights came from, which are not read again
+
+
+def carried_over(manager: Any, step: int, origin: Mapping[str, Any]) -> Carried:
+    """Returns what the run has said at this step; of a new one (step 0), no images and the given origin."""
+    if not step:
+        return Carried(set(), dict(origin))
+    saved = checkpoint.restore_meta(manager, step)
+    return Carried(set(saved.get(UNREADABLE, ())), dict(saved.get("origin") or {}))
 
 
 def changes(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -112,50 +118,16 @@ def restore_run(workdir: str, step: int | None, recipe: recipes.Recipe) -> tuple
         like = jax.eval_shape(network.model.init, jax.random.key(0))
         return network, checkpoint.restore_variables(manager, step, like, network.mesh)
 
-    (network, variables), found, damaged, choice = _read_chosen(workdir, step, read)
-    for error in damaged.values():
-        print(f"note: {error}; step {found} is taken instead")
-    return network, variables, found, "the newest that can be read" if damaged else choice
-
-
-def choose_steps(manager: Any, step: int | None) -> tuple[list[int], str]:
-    """Returns the steps to try one after the other, and the reason for the first."""
-    known = checkpoint.steps(manager)
-    if step is not None:
-        if step not in known:
-            raise InputError(f"--step: expected one of {known} in {manager.directory}, got {step}")
-        return [step], "as asked"
-    newest_first, best = known[::-1], checkpoint.best(manager)
-    if best is None:
-        return newest_first, "newest; none was evaluated during training"
-    others = [other for other in newest_first if other != best]
-    return [best, *others], f"best by metric; there are steps {', '.join(map(str, known))}"
+    chosen = checkpoint.read_chosen(workdir, step, read)
+    for error in chosen.damaged.values():
+        print(f"note: {error}; step {chosen.step} is taken instead")
+    return *chosen.value, chosen.step, chosen.reason
 
 
 def checkpoint_config(workdir: str, step: int | None) -> dict[str, Any]:
     """Reads the configuration that a run was saved with."""
-    return _read_chosen(workdir, step, lambda manager, step: checkpoint.restore_meta(manager, step)["config"])[0]
+    return checkpoint.read_chosen(workdir, step, _read_config).value
 
 
-def _read_chosen(
-    workdir: str, step: int | None, read: Callable[[Any, int], T]
-) -> tuple[T, int, dict[int, checkpoint.DamagedCheckpoint], str]:
-    """Reads the chosen checkpoint of a run that a training may be adding to.
-
-    If the training deletes it meanwhile, the choice is made anew from what there is then.
-
-    Returns:
-      What ``read(manager, step)`` returned, the step, the errors of damaged ones before it, and why this step.
-    """
-    for _ in range(CHOICES - 1):
-        with contextlib.suppress(checkpoint.GoneCheckpoint):
-            return _read_once(workdir, step, read)
-    return _read_once(workdir, step, read)
-
-
-def _read_once(
-    workdir: str, step: int | None, read: Callable[[Any, int], T]
-) -> tuple[T, int, dict[int, checkpoint.DamagedCheckpoint], str]:
-    with checkpoint.open_existing(workdir) as manager:
-        candidates, choice = choose_steps(manager, step)
-        return *checkpoint.first_readable(manager, candidates, functools.partial(read, manager)), choice
+def _read_config(manager: Any, step: int) -> dict[str, Any]:
+    return checkpoint.restore_meta(manager, step)["config"]

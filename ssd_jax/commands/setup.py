@@ -5,7 +5,7 @@ import functools
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +36,12 @@ def build_network(recipe: recipes.Recipe, class_names: tuple[str, ...]) -> Netwo
     return Network(class_names, parallel.data_mesh(), model, default_boxes)
 
 
-def initial_state(recipe: recipes.Recipe, network: Network, workdir: Path | None = None) -> training.TrainState:
-    """Returns the state before the first step, on every device: random, or from the recipe's weights or run.
+def initial_state(
+    recipe: recipes.Recipe, network: Network, workdir: Path | None = None
+) -> tuple[training.TrainState, dict[str, Any]]:
+    """Returns the state before the first step, on every device, and where it comes from.
+
+    It is random, or from the recipe's weights or run; those are described as JSON, {} where there are none.
 
     Args:
       recipe: the training.
@@ -48,28 +52,30 @@ def initial_state(recipe: recipes.Recipe, network: Network, workdir: Path | None
     key, ema_decay = jax.random.key(recipe["train"]["seed"]), recipe["train"]["ema_decay"]
     init = parallel.compile(lambda key: training.init_state(key, network.model, optimizer, ema_decay=ema_decay))
     state = recipes.splat("optimizer", init, {}, key=key)  # names a layer of ``freeze`` that there is not
+    origin: dict[str, Any] = {}
     if workdir is None or not is_run(workdir):
-        state = start_from(recipe, network, state)
+        state, origin = start_from(recipe, network, state)
     ema = jax.tree.map(jnp.copy, state.params) if ema_decay else None  # a copy: the step donates both
-    return parallel.replicate(state._replace(ema=ema), network.mesh)
+    return parallel.replicate(state._replace(ema=ema), network.mesh), origin
 
 
-def start_from(recipe: recipes.Recipe, network: Network, state: training.TrainState) -> training.TrainState:
+def start_from(
+    recipe: recipes.Recipe, network: Network, state: training.TrainState
+) -> tuple[training.TrainState, dict[str, Any]]:
     """Replaces the random parameters of a state by those of the recipe's weights or run, which is said in a line."""
-    init, model = recipe["init"], recipe["model"]
+    init = recipe["init"]
     fresh = {"params": state.params, **state.model_state}
-    filled, report = recipes.splat(
-        "init", weights.initialize, init, variables=fresh, mean=model["mean"], std=model["std"]
-    )
-    if report:
-        print(report, flush=True)
-    if not init["ckpt"]:
-        return state._replace(params=filled.pop("params"), model_state=filled)
-    trained = weights.read_run(init["ckpt"])
-    start = functools.partial(weights.fine_tune, fresh, network.class_names, network.default_boxes, trained)
-    variables, report = recipes.splat("init", start, {"heads": init["heads"]})
-    print(report, flush=True)
-    return state._replace(params=variables.pop("params"), model_state=variables)
+    start = recipes.splat("init", weights.initialize, init, variables=fresh, recipe=recipe)
+    if init["ckpt"]:
+        trained = weights.read_trained(init["ckpt"])
+        tune = functools.partial(weights.fine_tune, fresh, network.class_names, network.default_boxes, trained)
+        variables, report = recipes.splat("init", tune, {"heads": init["heads"]})
+        origin = {"run": init["ckpt"], "step": trained.step, "heads": init["heads"], "origin": dict(trained.origin)}
+        start = weights.Start(variables, report, origin)
+    if start.report:
+        print(start.report, flush=True)
+    params, model_state = start.variables["params"], {k: v for k, v in start.variables.items() if k != "params"}
+    return state._replace(params=params, model_state=model_state), dict(start.origin)
 
 
 def is_run(workdir: Path) -> bool:
@@ -162,13 +168,20 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
         yield
 
 
-def run_description(recipe: recipes.Recipe, source: Any) -> dict[str, Any]:
-    """Returns the JSON document saved beside each checkpoint: all that is needed to use its arrays."""
+def run_description(recipe: recipes.Recipe, source: Any, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the JSON document saved beside each checkpoint: all that is needed to use its arrays.
+
+    Args:
+      recipe: the training.
+      source: of its images.
+      origin: of :func:`initial_state`.
+    """
     derived = {"max_boxes": inputs.padded_boxes(recipe, source), "training_images": len(source), "source": source.name}
     return {
         "config": recipe,
         "class_names": list(source.class_names),
         "derived": derived,
+        "origin": dict(origin),
         "versions": provenance.versions(),
         "commit": provenance.git_commit(),
     }

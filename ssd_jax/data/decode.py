@@ -50,8 +50,10 @@ class Frame(NamedTuple):
     exact: bool  # False: a resized copy of the annotated image
 
 
-def read_header(image: bytes | Path) -> Header:
+def read_header(image: bytes | Path | Image.Image) -> Header:
     """Reads size and orientation. Raises ImageError if the file is missing or no image."""
+    if isinstance(image, Image.Image):
+        return _header(image)
     try:
         with Image.open(_open(image)) as file:
             return _header(file)
@@ -82,7 +84,7 @@ def choose_frame(header: Header, size: tuple[int, int] | None) -> Frame:
 
 
 def decode_image(
-    image: bytes | Path | np.ndarray,
+    image: bytes | Path | np.ndarray | Image.Image,
     size: tuple[int, int] | None = None,
     *,
     limit: tuple[int, int] | None = None,
@@ -93,7 +95,7 @@ def decode_image(
     (not composited); of an animation the first picture counts.
 
     Args:
-      image: encoded bytes, a file, or uint8 [h, w, 3] RGB (or [h, w] gray).
+      image: encoded bytes, a file, uint8 [h, w, 3] RGB (or [h, w] gray), or an image of Pillow, which stays as it is.
       size: (height, width) that the annotation states; None: the upright frame.
       limit: (height, width) that the result must fit into; a larger image is reduced, keeping its
         aspect. A JPEG is then decoded at the nearest larger fraction of its size, which is fast.
@@ -107,6 +109,8 @@ def decode_image(
         choose_frame(Header(stored, 1), size)
         return np.asarray(_resize(Image.fromarray(pixels), fitted_size(stored, limit))) if limit else pixels
     try:
+        if isinstance(image, Image.Image):
+            return _decode(image, size, limit, reduced=False)  # which would change the caller's image
         with Image.open(_open(image)) as file:
             return _decode(file, size, limit)
     except _DAMAGE as error:
@@ -119,14 +123,17 @@ def fitted_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _decode(file: Image.Image, size: tuple[int, int] | None, limit: tuple[int, int] | None) -> np.ndarray:
+def _decode(
+    file: Image.Image, size: tuple[int, int] | None, limit: tuple[int, int] | None, *, reduced: bool = True
+) -> np.ndarray:
     header = _header(file)
     frame = choose_frame(header, size)
     shape = header.upright if frame.upright else header.size
     target = fitted_size(shape, limit) if limit else shape
     if target != shape:
         height, width = target if shape == header.size else target[::-1]
-        file.draft(None, (width, height))  # affects JPEG only; the result is at least this large
+        if reduced:
+            file.draft(None, (width, height))  # affects JPEG only; the result is at least this large
     picture = _to_rgb(file)
     if frame.upright and header.orientation != 1:
         picture = picture.transpose(UPRIGHT[header.orientation])

@@ -1,6 +1,12 @@
-"""Initial weights: from files of anyone's (``readers``, ``mappings``), or from a run of ours (``finetune``)."""
+"""Weights of networks, wherever they come from and go to.
 
-from ssd_jax.weights.finetune import TrainedNetwork, fine_tune, read_run
-from ssd_jax.weights.start import MISSING_WEIGHTS, initialize
+``readers`` and ``mappings`` take files of anyone's apart, ``start`` fills a network's variables from them;
+``trained`` reads what we have trained (``runs``, ``published``), and ``finetune`` starts from that.
+"""
 
-__all__ = ["MISSING_WEIGHTS", "TrainedNetwork", "fine_tune", "initialize", "read_run"]
+from ssd_jax.weights.finetune import fine_tune, read_trained
+from ssd_jax.weights.network import TrainedNetwork
+from ssd_jax.weights.start import MISSING_WEIGHTS, Start, initialize
+from ssd_jax.weights.trained import read
+
+__all__ = ["MISSING_WEIGHTS", "Start", "TrainedNetwork", "fine_tune", "initialize", "read", "read_trained"]

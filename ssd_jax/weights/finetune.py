@@ -1,65 +1,31 @@
 """Starting from a network trained before: its parameters, and of its classes those that are wanted again."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from ssd_jax import checkpoint, parallel
-from ssd_jax import recipe as recipes
 from ssd_jax.errors import InputError
+from ssd_jax.weights import trained as sources
 from ssd_jax.weights.class_names import find_classes
+from ssd_jax.weights.network import TrainedNetwork, named_arrays
 
 HEADS = "heads/"  # where the heads lie in the parameter tree
 CONFIDENCE = "_mbox_conf"  # how the layers end whose channels are class scores, box-major: box * classes + class
 SHOWN = 8  # renamed classes that the report lists
 
 
-class TrainedNetwork(NamedTuple):
-    """What a run has learned."""
-
-    name: str  # for messages: folder and step
-    class_names: tuple[str, ...]  # [0] == "background"
-    variables: Mapping[str, Any]  # {"params": ..., "batch_stats": ...}, NumPy arrays
-    default_boxes: np.ndarray  # [P, 4]
-
-
-def read_run(ckpt: str) -> TrainedNetwork:
-    """Reads the evaluated parameters of a run: the moving average where one was kept.
-
-    Args:
-      ckpt: the --workdir of the run, or ``WORKDIR@STEP``; without a step the best by metric, else the newest.
+def read_trained(ckpt: str) -> TrainedNetwork:
+    """Reads what ``config.init.ckpt`` names: a run (``WORKDIR`` or ``WORKDIR@STEP``), or a published file.
 
     Raises:
-      InputError: if there is no such checkpoint.
+      InputError: if it cannot be read.
     """
-    folder, step = _split(ckpt)
     try:
-        with checkpoint.open_existing(folder) as manager:
-            known = checkpoint.steps(manager)
-            if step is not None and step not in known:
-                raise InputError(f"expected {folder}@ one of {known}, got {step}")
-            step = step if step is not None else checkpoint.best(manager)
-            step = known[-1] if step is None else step
-            meta = checkpoint.restore_meta(manager, step)
-            class_names = tuple(meta["class_names"])
-            model, default_boxes = recipes.build_network(recipes.plain(meta["config"]), len(class_names))
-            like = jax.eval_shape(model.init, jax.random.key(0))
-            mesh = parallel.data_mesh(jax.local_devices()[:1])
-            variables = jax.device_get(checkpoint.restore_variables(manager, step, like, mesh))
+        return sources.read(ckpt)
     except InputError as error:
         raise InputError(f"config.init.ckpt: {error}") from error
-    return TrainedNetwork(f"{folder} (step {step})", class_names, variables, default_boxes)
-
-
-def _split(ckpt: str) -> tuple[str, int | None]:
-    folder, _, step = ckpt.rpartition("@")
-    whole = str(Path(ckpt).expanduser())
-    if not folder or not step.isdecimal() or Path(whole).exists():
-        return whole, None
-    return str(Path(folder).expanduser()), int(step)
 
 
 def fine_tune(
@@ -84,7 +50,7 @@ def fine_tune(
       variables: of the new network, freshly initialized: {"params": ..., "batch_stats": ...}.
       class_names: of the new network, [0] == "background".
       default_boxes: of the new network; others than the run's are mentioned.
-      trained: of :func:`read_run`.
+      trained: of :func:`read_trained`.
       heads: "copy", "keep" or "reset".
 
     Returns:
@@ -98,7 +64,7 @@ def fine_tune(
     if heads not in ("copy", "keep", "reset"):
         raise ValueError(f"heads: expected 'copy', 'keep' or 'reset', got {heads!r}")
     rows = _class_rows(class_names, trained, heads)
-    fresh, old = _named(variables), _named(trained.variables)
+    fresh, old = named_arrays(variables), named_arrays(trained.variables)
     if heads == "reset":
         old = {name: array for name, array in old.items() if not _of_head(name)}
     copied = {}
@@ -184,13 +150,6 @@ def _report(
 
 def _listed(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})" if names else ""
-
-
-def _named(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns each array by its path; that of parameters without "params/", as ``train.py --summary`` lists them."""
-    leaves = jax.tree_util.tree_flatten_with_path(dict(variables))[0]
-    paths = (jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves)
-    return {path.removeprefix("params/"): leaf for path, (_, leaf) in zip(paths, leaves, strict=True)}
 
 
 def _of_head(name: str) -> bool:

@@ -9,6 +9,7 @@ names and shapes of their arrays are frozen beside the outputs, so that nothing 
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,10 +19,20 @@ if __name__ == "__main__":
 from golden import torchvision_names
 
 FILE = Path(__file__).with_name("mappings_torch.npz")
-WIDTH = 8  # channels of every layer of VGG
-FC_WIDTH, FULL_FC_WIDTH = 16, 64  # of fc6 and fc7, reduced and not
-EXTRA_WIDTH = 8
-WIDTH_MULTIPLIER = 1 / 64  # of our networks that have these widths
+
+
+class Widths(NamedTuple):
+    """Channels of the layers."""
+
+    stages: tuple[int, ...]  # of VGG
+    fc: int  # fc6 and fc7
+    extras: tuple[tuple[int, int], ...]  # both convolutions of each extra stage
+
+
+NARROW = Widths((8,) * 5, 16, ((8, 8),) * 5)
+FULL = Widths((64, 128, 256, 512, 512), 1024, ((256, 512), *((128, 256),) * 4))
+WIDTH_MULTIPLIER = 1 / 64  # of our networks that are as narrow
+FULL_FC_WIDTH = 64  # of fc6 and fc7 in the narrow classifier
 DEPTHS = (2, 2, 3, 3, 3)
 MEAN = (123.0, 117.0, 104.0)
 EVERY = 7
@@ -52,7 +63,7 @@ def formula_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     return state
 
 
-def vgg_layers(with_ceil: bool) -> list:
+def vgg_layers(widths: Widths, with_ceil: bool) -> list:
     """Returns VGG's convolutions, ReLUs and pools up to the ReLU of conv5_3."""
     from torch import nn
 
@@ -62,26 +73,27 @@ def vgg_layers(with_ceil: bool) -> list:
             # Only pool3 meets an odd size, at 300 pixels.
             layers.append(nn.MaxPool2d(2, 2, ceil_mode=with_ceil and stage == 4))
         for _ in range(depth):
-            layers += [nn.Conv2d(inputs, WIDTH, 3, padding=1), nn.ReLU()]
-            inputs = WIDTH
+            layers += [nn.Conv2d(inputs, widths.stages[stage - 1], 3, padding=1), nn.ReLU()]
+            inputs = widths.stages[stage - 1]
     return layers
 
 
-def detector_parts(side: int, num_classes: int) -> dict:
+def detector_parts(side: int, num_classes: int, widths: Widths) -> dict:
     """Returns the layers of a detector: "base", "extras", "location", "confidence"."""
     from torch import nn
 
-    base = vgg_layers(with_ceil=True)
-    base += [nn.MaxPool2d(3, 1, padding=1), nn.Conv2d(WIDTH, FC_WIDTH, 3, padding=6, dilation=6), nn.ReLU()]
-    base += [nn.Conv2d(FC_WIDTH, FC_WIDTH, 1), nn.ReLU()]
-    extras, inputs = [], FC_WIDTH
-    for kernel, stride, padding in EXTRAS[side]:
-        extras += [nn.Conv2d(inputs, EXTRA_WIDTH, 1)]
-        extras += [nn.Conv2d(EXTRA_WIDTH, EXTRA_WIDTH, kernel, stride=stride, padding=padding)]
-        inputs = EXTRA_WIDTH
-    widths = (WIDTH, FC_WIDTH, *(EXTRA_WIDTH,) * len(EXTRAS[side]))
+    base = vgg_layers(widths, with_ceil=True)
+    base += [nn.MaxPool2d(3, 1, padding=1), nn.Conv2d(widths.stages[4], widths.fc, 3, padding=6, dilation=6), nn.ReLU()]
+    base += [nn.Conv2d(widths.fc, widths.fc, 1), nn.ReLU()]
+    extras, inputs = [], widths.fc
+    stages = list(zip(widths.extras, EXTRAS[side], strict=False))  # SSD300 has one less
+    for (bottleneck, outputs), (kernel, stride, padding) in stages:
+        extras += [nn.Conv2d(inputs, bottleneck, 1)]
+        extras += [nn.Conv2d(bottleneck, outputs, kernel, stride=stride, padding=padding)]
+        inputs = outputs
+    sources = (widths.stages[3], widths.fc, *(outputs for (_, outputs), _ in stages))
     heads = {
-        part: [nn.Conv2d(w, b * values, 3, padding=1) for w, b in zip(widths, BOXES[side], strict=True)]
+        part: [nn.Conv2d(w, b * values, 3, padding=1) for w, b in zip(sources, BOXES[side], strict=True)]
         for part, values in (("location", 4), ("confidence", num_classes))
     }
     return {"base": nn.ModuleList(base), "extras": nn.ModuleList(extras)} | {
@@ -89,12 +101,12 @@ def detector_parts(side: int, num_classes: int) -> dict:
     }
 
 
-def l2_norm():
+def l2_norm(channels: int):
     """Returns a module whose only parameter is the scale of each channel."""
     import torch
 
     module = torch.nn.Module()
-    module.weight = torch.nn.Parameter(torch.full((WIDTH,), 20.0))
+    module.weight = torch.nn.Parameter(torch.full((channels,), 20.0))
     return module
 
 
@@ -123,22 +135,29 @@ def rows(heads, maps, values: int):
     return torch.cat(parts, dim=1)
 
 
-def network(name: str):
-    """Returns the module of a network, with torch's random weights."""
+def network(name: str, *, side: int = 0, widths: Widths = NARROW):
+    """Returns the module of a network, with torch's random weights.
+
+    Args:
+      name: of NETWORKS.
+      side: of a detector's images, 300 or 512; 0 = as frozen.
+      widths: of a detector.
+    """
     import torch
     from torch import nn
 
     torch.manual_seed(0)
-    side, num_classes = NETWORKS[name]
+    frozen_side, num_classes = NETWORKS[name]
     model = nn.Module()
     if name == "vgg16":
-        model.features = nn.Sequential(*vgg_layers(with_ceil=False), nn.MaxPool2d(2, 2))
-        fc6, fc7 = nn.Linear(WIDTH * 7 * 7, FULL_FC_WIDTH), nn.Linear(FULL_FC_WIDTH, FULL_FC_WIDTH)
+        model.features = nn.Sequential(*vgg_layers(NARROW, with_ceil=False), nn.MaxPool2d(2, 2))
+        fc6, fc7 = nn.Linear(NARROW.stages[4] * 7 * 7, FULL_FC_WIDTH), nn.Linear(FULL_FC_WIDTH, FULL_FC_WIDTH)
         model.classifier = nn.Sequential(
             fc6, nn.ReLU(), nn.Dropout(), fc7, nn.ReLU(), nn.Dropout(), nn.Linear(FULL_FC_WIDTH, 10)
         )
         return model.eval()
-    parts = detector_parts(side, num_classes)
+    parts = detector_parts(side or frozen_side, num_classes, widths)
+    norm = l2_norm(widths.stages[3])
     if name == "ssd_pytorch":
         model.vgg, model.extras, model.loc, model.conf = (
             parts["base"],
@@ -146,10 +165,10 @@ def network(name: str):
             parts["location"],
             parts["confidence"],
         )
-        model.L2Norm = l2_norm()
+        model.L2Norm = norm
         return model.eval()
     model.backbone, model.box_head = nn.Module(), nn.Module()
-    model.backbone.vgg, model.backbone.extras, model.backbone.l2_norm = parts["base"], parts["extras"], l2_norm()
+    model.backbone.vgg, model.backbone.extras, model.backbone.l2_norm = parts["base"], parts["extras"], norm
     model.box_head.predictor = nn.Module()
     model.box_head.predictor.cls_headers = parts["confidence"]
     model.box_head.predictor.reg_headers = parts["location"]
@@ -160,7 +179,7 @@ def outputs(name: str, model, x: np.ndarray) -> dict[str, np.ndarray]:
     """Runs a network on normalized images [B, H, W, 3]."""
     import torch
 
-    side, num_classes = NETWORKS[name]
+    num_classes = NETWORKS[name][1]
     x = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
     with torch.no_grad():
         if name == "vgg16":

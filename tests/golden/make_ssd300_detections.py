@@ -26,19 +26,19 @@ SIDE = 300
 FIELDS = ("boxes", "scores", "labels")
 
 
-def decoded(shared: Path) -> np.ndarray:  # [height, width, 3] uint8
-    """Returns the picture as this machine decodes it; decoders of JPEG may differ by a level."""
+def decoded(shared: Path, path: str = PICTURE) -> np.ndarray:  # [height, width, 3] uint8
+    """Returns a picture as this machine decodes it; decoders of JPEG may differ by a level."""
     from PIL import Image
 
-    return np.asarray(Image.open(shared / PICTURE).convert("RGB"))
+    return np.asarray(Image.open(shared / path).convert("RGB"))
 
 
-def picture(shared: Path) -> np.ndarray:  # [300, 300, 3] whole levels
-    """Returns the picture as evaluation resizes it."""
+def picture(shared: Path, path: str = PICTURE, *, side: int = SIDE) -> np.ndarray:  # [side, side, 3] whole levels
+    """Returns a picture as evaluation resizes it."""
     from ssd_jax import augment
 
-    pixels = decoded(shared)
-    return np.asarray(augment.resize(pixels, np.int32(pixels.shape[:2]), output_size=(SIDE, SIDE)))
+    pixels = decoded(shared, path)
+    return np.asarray(augment.resize(pixels, np.int32(pixels.shape[:2]), output_size=(side, side)))
 
 
 def formula_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

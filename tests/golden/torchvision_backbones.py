@@ -37,22 +37,6 @@ def torch_state(variables: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     }
 
 
-def to_variables(state: dict[str, np.ndarray], shapes: dict[str, Any]) -> dict[str, Any]:
-    """Returns our variables with torchvision's values: kernels go from OIHW to HWIO.
-
-    Args:
-      state: by torchvision's names; may hold more (the classifier, counters).
-      shapes: our variables, arrays or shapes.
-    """
-    variables = {collection: {module: {} for module in modules} for collection, modules in shapes.items()}
-    for name, (collection, module, leaf) in torch_state(shapes).items():
-        value = state[name].transpose(2, 3, 1, 0) if leaf == "kernel" else state[name]
-        if value.shape != shapes[collection][module][leaf].shape:
-            raise ValueError(f"{name}: expected {shapes[collection][module][leaf].shape}, got {value.shape}")
-        variables[collection][module][leaf] = value
-    return variables
-
-
 def formula_state(shapes: dict[str, Any]) -> dict[str, np.ndarray]:
     """Returns weights for our variables, by torchvision's names and in its layout, the same on every machine.
 

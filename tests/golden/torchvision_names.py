@@ -36,15 +36,6 @@ def torch_shapes(params) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def to_params(state: dict[str, np.ndarray]) -> dict:
-    """Returns our parameter tree with torchvision's values: kernels go from OIHW to HWIO."""
-    params = {"backbone": {"conv4_3_norm": {"scale": state[L2_SCALE]}}, "extras": {}, "heads": {}}
-    for name, (group, module) in MODULES.items():
-        kernel = state[f"{name}.weight"].transpose(2, 3, 1, 0)
-        params[group][module] = {"kernel": kernel, "bias": state[f"{name}.bias"]}
-    return params
-
-
 def formula_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Returns weights made by formula, the same on every machine.
 

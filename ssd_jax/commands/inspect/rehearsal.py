@@ -108,8 +108,7 @@ def _check_loader(recipe: recipes.Recipe, source: Any) -> None:
 
 def _check_weights(recipe: recipes.Recipe, variables: Any) -> None:
     if recipe["init"]["ckpt"]:
-        weights.read_run(recipe["init"]["ckpt"])
+        weights.read_trained(recipe["init"]["ckpt"])
     if recipe["init"]["weights"]:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
-        model = recipe["model"]
-        recipes.splat("init", weights.initialize, recipe["init"], variables=zeros, mean=model["mean"], std=model["std"])
+        recipes.splat("init", weights.initialize, recipe["init"], variables=zeros, recipe=recipe)

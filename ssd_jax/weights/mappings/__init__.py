@@ -8,6 +8,7 @@
 :mod:`ssd_jax.weights.readers`; messages begin with the name of an array, to which the caller adds that of the file.
 """
 
+from ssd_jax.weights.mappings.collect import REVERSED
 from ssd_jax.weights.mappings.fitting import HEADS, fit
 from ssd_jax.weights.mappings.folding import fold_normalization
 from ssd_jax.weights.mappings.recognition import FAMILIES, NAMES, convert, recognize
@@ -20,6 +21,7 @@ __all__ = [
     "HEADS",
     "IMAGENET",
     "NAMES",
+    "REVERSED",
     "Converted",
     "Family",
     "Normalization",

@@ -12,6 +12,7 @@ import numpy as np
 
 from ssd_jax.errors import InputError
 from ssd_jax.weights.mappings import caffe, vgg
+from ssd_jax.weights.mappings.collect import REVERSED
 from ssd_jax.weights.mappings.types import Converted, Family, Options, Use
 
 LAYERS = {name: f"block{name[4]}_conv{name[6]}" for name in vgg.CONVOLUTIONS} | {"fc6": "fc1", "fc7": "fc2"}
@@ -41,7 +42,7 @@ def convert(tensors: Mapping[str, np.ndarray], prefix: str, options: Options) ->
                 array, how = _dense(source, array, FC1_SIDE if ours == "fc6" else 1), ("reshaped",)
             path = f"backbone/{ours}/{'bias' if array.ndim == 1 else 'kernel'}"
             if path == vgg.FIRST and options.channels != "rgb":
-                array, how = array[:, :, ::-1], ("channels reversed",)
+                array, how = array[:, :, ::-1], (REVERSED,)
             arrays[path] = array
             uses.append(Use(source, path, how))
     used = {use.source for use in uses}

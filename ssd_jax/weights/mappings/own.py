@@ -28,6 +28,9 @@ def convert(tensors: Mapping[str, np.ndarray], prefix: str, options: Options) ->
         raise InputError("channels: expected 'rgb' for arrays under our own names, got 'bgr'")
     first = next(name for name in tensors if PATH.fullmatch(name))
     uses = tuple(Use(name, name) for name in tensors)
+    kernels = [name for name in tensors if name.startswith("backbone/") and tensors[name].shape[2:3] == (3,)]
+    if options.normalization is not None and len(kernels) == 1:
+        return Converted(NAME, dict(tensors), uses, (), options.normalization, kernels[0], {})
     notes = ("nothing in it says for which images it was trained: it is taken as made for this configuration",)
     return Converted(NAME, dict(tensors), uses, (), None, first, {}, notes=notes)
 

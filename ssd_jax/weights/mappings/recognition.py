@@ -15,7 +15,7 @@ from ssd_jax.weights.mappings import (
     torchvision_ssd,
     torchvision_vgg,
 )
-from ssd_jax.weights.mappings.types import Converted, Family, Options
+from ssd_jax.weights.mappings.types import Converted, Family, Normalization, Options
 
 # A detector holds the names of its base network: detectors come first.
 FAMILIES: tuple[Family, ...] = (
@@ -56,7 +56,14 @@ def recognize(tensors: Mapping[str, np.ndarray]) -> str:
     raise InputError(f"expected weights of a network known here, got {_described(tensors)}; known are: {known}")
 
 
-def convert(tensors: Mapping[str, np.ndarray], *, name: str = "", channels: str = "", tiling: str = "") -> Converted:
+def convert(
+    tensors: Mapping[str, np.ndarray],
+    *,
+    name: str = "",
+    channels: str = "",
+    tiling: str = "",
+    normalization: Normalization | None = None,
+) -> Converted:
     """Returns what the arrays of a file mean in our terms.
 
     Args:
@@ -64,6 +71,7 @@ def convert(tensors: Mapping[str, np.ndarray], *, name: str = "", channels: str 
       name: of the family, one of ``NAMES``; "" = recognize it.
       channels: "rgb" or "bgr": the colors that the first convolution expects; "" = what the family is known for.
       tiling: "voc" or "coco": sizes of a detector's default boxes; "" = by its number of classes.
+      normalization: of arrays under our own names: what their file says of the images they were trained for.
 
     Raises:
       ValueError: if an option is none of these.
@@ -79,7 +87,7 @@ def convert(tensors: Mapping[str, np.ndarray], *, name: str = "", channels: str 
     prefix = find(tensors)
     if prefix is None:
         raise InputError(f"expected {family.description}, got {_described(tensors)}")
-    return family.convert(tensors, prefix, Options(channels, tiling))
+    return family.convert(tensors, prefix, Options(channels, tiling, normalization))
 
 
 def _described(tensors: Mapping[str, np.ndarray]) -> str:

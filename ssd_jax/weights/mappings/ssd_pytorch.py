@@ -1,10 +1,14 @@
 """amdegroot/ssd.pytorch: its VGG base, its SSD300, and SSD512 in the same names.
 
 Colors. The repository trains on RGB (data/voc0712.py turns OpenCV's images around), so that is what its own detectors
-expect. Two published files were converted from Caffe. ssd_300_VOC0712.pth expects BGR: issue 31 reports 0.7718 mAP
-with BGR, 0.7247 with RGB. vgg16_reducedfc.pth is taken for BGR, because the scripts it was made with
-(data/scripts/caffe_to_t7.lua, t7_to_state_dict.py) turn nothing around; nobody states it. Hence a base is
-for BGR and a detector for RGB, unless ``channels`` says otherwise.
+expect; who trained them says so in issues 31 and 44. Two published files were converted from Caffe.
+ssd_300_VOC0712.pth expects BGR: issue 31 reports 0.7718 mAP with BGR, 0.7247 with RGB; issue 128 found the numbers of
+VGG_VOC0712_SSD_300x300_iter_120000.caffemodel in it. vgg16_reducedfc.pth is taken for BGR, too: data/scripts/
+caffe_to_t7.lua reads VGG_ILSVRC_16_layers_fc_reduced.caffemodel, and neither it nor t7_to_state_dict.py turns
+anything around; HiKapok/SSD.TensorFlow made its base from it (issue 40 there) and feeds it BGR (net/ssd_net.py). The
+file's author does not state it, though asked in issues 44, 146 and 170. That ssd.pytorch and lufficc/SSD feed RGB
+to a network that starts from it does not speak against that: all layers are trained. Hence a base is for BGR and a
+detector for RGB, unless ``channels`` says otherwise.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +32,7 @@ class Spelling(NamedTuple):
 
 
 OWN = Spelling("vgg.{}", "extras.{}", "loc.{}", "conf.{}", "L2Norm.weight")
-
-# What is not the same here whatever the configuration says; see also detectors.
-CENTER_NOTE = (
-    "there centers of default boxes are clipped to the image, too: of the 8732 here 114 lie at 304 pixels, there at 300"
-)
+CLIP_NOTE = "there boxes that leave the image are left as they are, here they are clipped to it"
 
 
 def find_base(tensors: Mapping[str, np.ndarray]) -> str | None:
@@ -105,14 +105,14 @@ def convert_detector(
         "model.mean": CAFFE.mean,
         "model.std": CAFFE.std,
         "priors.clip": False,
+        # layers/functions/prior_box.py clamps center and sides to 0..1; the sides are cut in model.shapes.
+        "priors.clip_centers": True,
         "match.variances": (0.1, 0.1, 0.2, 0.2),
         "detect.score_threshold": 0.01,
         "detect.iou_threshold": 0.45,
         **detect,
     }
-    if structure is detectors.SSD300:  # the steps of SSD512 divide its image
-        notes += (CENTER_NOTE,)
-    return Converted(family, arrays, uses, left, CAFFE, vgg.FIRST, config, classes, (*unknown, *notes))
+    return Converted(family, arrays, uses, left, CAFFE, vgg.FIRST, config, classes, (*unknown, *notes, CLIP_NOTE))
 
 
 def detector_pairs(stages: int, spelling: Spelling, spell: Callable[[str, str], str] = vgg.torch_name) -> list[Pair]:

@@ -21,7 +21,6 @@ SIGNATURE = (
     "backbone.features.0.weight",
 )
 NOTES = (
-    "there boxes are clipped to the image before suppression, here after it",
     "there images are resized in floating point, here to whole levels as OpenCV does",
     "there a box grows by at most log(1000 / 16) in the exponent, here without a limit",
 )
@@ -52,6 +51,7 @@ def convert(tensors: Mapping[str, np.ndarray], prefix: str, options: Options) ->
         "detect.iou_threshold": 0.45,
         "detect.pre_nms_top_k": 400,
         "detect.max_detections": 200,
+        "detect.clip_first": True,
     }
     notes = (*unknown, *NOTES)
     return Converted("torchvision_ssd300", arrays, uses, left, SCALED, vgg.FIRST, config, classes, notes)

@@ -16,6 +16,9 @@ from ssd_jax.weights.mappings.types import IMAGENET, Converted, Family, Normaliz
 
 FEATURES = {name: f"features.{index}" for name, index in vgg.sequential_indices().items()}
 CLASSIFIER = {"fc6": "classifier.0", "fc7": "classifier.3"}
+FEATURES_NOTE = (
+    "its colors are taken for RGB, as torchvision states; the file it was ported from is taken for BGR (channels='bgr')"
+)
 CHECKED = "classifier.0.bias"
 
 # VGG16_Weights.IMAGENET1K_FEATURES and ssd300_vgg16, stated there for images in 0..1 and a deviation of 1 / 255.
@@ -56,7 +59,7 @@ def convert_features(tensors: Mapping[str, np.ndarray], prefix: str, options: Op
     converted = _convert(tensors, prefix, options, "torchvision_vgg16_features", FEATURES, SCALED)
     if options.channels:
         return converted
-    return converted._replace(notes=("its colors are taken for RGB, as torchvision states",))
+    return converted._replace(notes=(FEATURES_NOTE,))
 
 
 def _convert(

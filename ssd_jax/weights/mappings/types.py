@@ -32,6 +32,7 @@ class Options(NamedTuple):
 
     channels: str = ""  # "rgb" or "bgr": in which order the first convolution expects colors; "" = the family's
     tiling: str = ""  # "voc" or "coco": sizes of a detector's default boxes; "" = by its number of classes
+    normalization: Normalization | None = None  # what a file of ours says of the images it was trained for
 
 
 class Converted(NamedTuple):

@@ -4,7 +4,7 @@
 
 HDF5's library is large, written in C, and not made for hostile files: with version 2.0.0, a few changed bytes in a
 file of 60 kB make it search for ever or fill 4 GB, while it looks for the name of a layer. Here that ends this process,
-whose memory is limited and which is stopped after a while, and numbers never pass through it: it tells their offsets.
+whose memory and computing time are limited, and numbers never pass through it: it tells their offsets.
 
 HDF5 can also point out of a file (soft and external links, external and virtual data sets), compress, load filters and
 hold Python objects. Keras uses none of it, so all of it is refused. This file imports nothing of ssd_jax, so
@@ -13,6 +13,7 @@ that it starts within half a second.
 
 import contextlib
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ import h5py  # pyright: ignore[reportMissingImports]  # an extra
 import numpy as np
 
 _MEMORY = 512 * 2**20  # bytes beyond those of the interpreter
+# Of computing, beyond those of the start; 1,000 layers take two. A search without end stops soon on a slow disk, too.
+_SECONDS = 5
 _MAX_GROUPS = _MAX_NAMES = 100_000
 _MAX_DEPTH = 24  # groups within groups; a model in a model takes two
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
@@ -164,11 +167,14 @@ def _texts(owner: Any, name: str) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else value for value in values]
 
 
-def limit_memory() -> None:
-    """Limits what this process may allocate from now on, where the system can (Linux)."""
+def limit_resources() -> None:
+    """Limits what this process may allocate and compute from now on, where the system can (Linux)."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = math.ceil(usage.ru_utime + usage.ru_stime) + _SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY, used + _MEMORY))
 
@@ -183,5 +189,5 @@ def describe(path: str) -> str:
 
 
 if __name__ == "__main__":
-    limit_memory()
+    limit_resources()
     print(describe(sys.argv[1]))

@@ -8,6 +8,7 @@ library (h5py, the extra "keras") only tells where the arrays lie, in a process 
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from ssd_jax.weights.readers.tensors import TensorFile
 EXPECTED = "an HDF5 file of Keras"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PROGRAM = Path(__file__).with_name("hdf5_index.py")
-_SECONDS = 30.0  # it takes half a second; a cold file system may need more to start it
+_SECONDS = 30.0  # it takes half a second; a cold file system may need more to start it. Computing has its own limit
 _DTYPES = {np.dtype(kind).str for kind in ("?", *"bhiqBHIQefd")}  # by size and byte order, as NumPy writes them
 _BIG_ENDIAN = {kind.replace("<", ">") for kind in _DTYPES}
 _SHOWN = 300  # letters of a reason
@@ -73,6 +74,8 @@ def _index(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"HDF5 did not come to an end with it within {_SECONDS:g} s") from error
+    if -done.returncode in (getattr(signal, "SIGXCPU", None), getattr(signal, "SIGKILL", None)):
+        raise ValueError("HDF5 did not come to an end with it")
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise ValueError(f"HDF5 failed on it ({last[:_SHOWN] or f'exit status {done.returncode}'})")

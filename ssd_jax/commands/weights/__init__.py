@@ -1,0 +1,1 @@
+"""``python -m ssd_jax.commands.weights``: lists files of weights, and converts them."""

@@ -1,0 +1,44 @@
+"""Detecting: in images of any kind (``Detector``), and over a whole source, as evaluation does.
+
+    from ssd_jax.inference import Detector
+
+    detector = Detector.load("runs/ssd300_voc")
+    for found in detector(["street.jpg", "kitchen.png"], score_threshold=0.5):
+        print(found.id, found.names, found.boxes)
+
+``steps`` and ``program`` are the device's part; ``source`` is the loop of an evaluation.
+"""
+
+from ssd_jax.inference.detector import DetectedObjects, Detector, above
+from ssd_jax.inference.pictures import ImageLike, Unreadable
+from ssd_jax.inference.program import Program, make_program
+from ssd_jax.inference.source import EvaluatedSource, Seconds, evaluate_source
+from ssd_jax.inference.steps import (
+    Evaluated,
+    EvaluationSteps,
+    compile_detect_step,
+    compile_evaluation_steps,
+    make_detect_step,
+    make_evaluation_steps,
+    to_pixels,
+)
+
+__all__ = [
+    "DetectedObjects",
+    "Detector",
+    "Evaluated",
+    "EvaluatedSource",
+    "EvaluationSteps",
+    "ImageLike",
+    "Program",
+    "Seconds",
+    "Unreadable",
+    "above",
+    "compile_detect_step",
+    "compile_evaluation_steps",
+    "evaluate_source",
+    "make_detect_step",
+    "make_evaluation_steps",
+    "make_program",
+    "to_pixels",
+]

@@ -1,0 +1,277 @@
+"""A trained detector that takes images of any kind and size, and answers in their pixels."""
+
+import collections
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from os import PathLike
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ssd_jax import parallel, weights
+from ssd_jax import recipe as recipes
+from ssd_jax.errors import InputError
+from ssd_jax.inference.pictures import ImageLike, Picture, Unreadable, lay_out, read_picture
+from ssd_jax.inference.program import make_program
+from ssd_jax.inference.steps import to_pixels
+from ssd_jax.types import Detections
+
+MOST_READERS = 8  # threads that decode
+
+
+class DetectedObjects(NamedTuple):
+    """What was found in an image, in its own pixels, best first."""
+
+    id: str  # the path as it was given, or "image 3" (from 1) of what has no name
+    size: tuple[int, int]  # (height, width) of the image, upright: its EXIF orientation is applied
+    boxes: np.ndarray  # [K, 4] float32 xyxy, pixels
+    scores: np.ndarray  # [K] float32
+    labels: np.ndarray  # [K] int32, >= 1
+    names: tuple[str, ...]  # [K] of the classes
+
+
+class Detector:
+    """A trained detector: ``Detector.load(place)(images)``.
+
+    Images are laid on one canvas, that of the recipe, and batches come in few sizes, so that a handful of programs
+    is compiled, each when it is first needed or by :meth:`warm_up`. The result of an image does not
+    depend on what it is batched with. Several threads may use one detector.
+
+    Attributes:
+      name: of the run or file, for messages.
+      class_names: [0] == "background".
+      canvas: (height, width); larger images are reduced to fit, as evaluate.py does.
+      batch_sizes: those that programs are compiled for, in ascending order.
+      score_threshold: the lowest score that is found at all.
+      recipe: the settings of ``recipe.detection_part``.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Any, jax.Array, jax.Array], Detections],
+        variables: Any,
+        *,
+        name: str,
+        class_names: Sequence[str],
+        recipe: recipes.Recipe,
+        batch_size: int = 32,
+        devices: Sequence[Any] | None = None,
+    ) -> None:
+        """Takes a program apart from where it was read; see :meth:`load`.
+
+        Args:
+          step: as ``Program.run``.
+          variables: its first argument.
+          name, class_names, recipe: as the attributes.
+          batch_size: the most images of one call of the program, rounded up to a multiple of the devices.
+          devices: that share each batch; None = all of this process.
+
+        Raises:
+          ValueError: if batch_size is below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        self.name, self.class_names, self.recipe = name, tuple(class_names), recipes.detection_part(recipe)
+        self.canvas: tuple[int, int] = tuple(self.recipe["loader"]["canvas"])
+        self.score_threshold = float(self.recipe["detect"]["score_threshold"])
+        self._mesh = parallel.data_mesh(jax.local_devices() if devices is None else devices)
+        self.batch_sizes = _batch_sizes(batch_size, self._mesh.size)
+        split, whole = parallel.SPLIT, parallel.REPLICATED
+        self._step = parallel.data_parallel(step, self._mesh, in_specs=(whole, split, split), out_specs=split)
+        self._variables = parallel.replicate(variables, self._mesh)
+        self._programs: dict[int, Callable] = {}
+        self._compiling = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        place: str | PathLike[str],
+        *,
+        step: int | None = None,
+        batch_size: int = 32,
+        devices: Sequence[Any] | None = None,
+    ) -> "Detector":
+        """Reads a detector.
+
+        Args:
+          place: the --workdir of a run or ``WORKDIR@STEP``, a published file of safetensors, or an exported program.
+          step: of a run; None = the best by metric, else the newest.
+          batch_size, devices: as of the constructor.
+
+        Raises:
+          InputError: if it is none of these or damaged.
+        """
+        return cls.of(weights.read(place, step=step), batch_size=batch_size, devices=devices)
+
+    @classmethod
+    def of(
+        cls, trained: weights.TrainedNetwork, *, batch_size: int = 32, devices: Sequence[Any] | None = None
+    ) -> "Detector":
+        """Makes a detector of what has been read already."""
+        return cls(
+            make_program(trained).run,
+            trained.variables,
+            name=trained.name,
+            class_names=trained.class_names,
+            recipe=trained.recipe,
+            batch_size=batch_size,
+            devices=devices,
+        )
+
+    @property
+    def compilations(self) -> int:
+        """How many programs have been compiled; never more than there are ``batch_sizes``."""
+        return len(self._programs)
+
+    def __call__(
+        self, images: ImageLike | Sequence[ImageLike], *, score_threshold: float | None = None
+    ) -> list[DetectedObjects]:
+        """Detects objects.
+
+        Args:
+          images: one or several: paths, encoded bytes, images of Pillow, uint8 arrays [h, w, 3] RGB or [h, w] gray,
+            or one array [n, h, w, 3].
+          score_threshold: leave out objects that score less; None = the lowest that is found.
+
+        Returns:
+          One for each image, in their order; a list also for a single image.
+
+        Raises:
+          InputError: if an image cannot be read, by its name.
+          ValueError: if score_threshold is below the detector's own.
+        """
+        if score_threshold is not None and score_threshold < self.score_threshold:
+            raise ValueError(
+                f"score_threshold: expected at least {self.score_threshold}, below which this detector finds nothing, "
+                f"got {score_threshold}"
+            )
+        found = []
+        for result in self.stream(_as_list(images)):
+            if isinstance(result, Unreadable):
+                raise InputError(f"{result.id}: cannot be used: {result.reason}")
+            found.append(result if score_threshold is None else above(result, score_threshold))
+        return found
+
+    def stream(
+        self, images: Iterable[ImageLike], *, batch_size: int | None = None
+    ) -> Iterator[DetectedObjects | Unreadable]:
+        """Detects objects in any number of images, which are read as they are needed.
+
+        Images are decoded ahead in threads, and the device works on a batch while the results of the one before are
+        handed out. Closing the iterator ends both.
+
+        Args:
+          images: as of :meth:`__call__`.
+          batch_size: images a batch; None = the largest.
+
+        Yields:
+          For each image what was found, or why it cannot be read, in their order.
+
+        Raises:
+          ValueError: if batch_size is below 1 or above the largest.
+        """
+        rows = self.batch_sizes[-1] if batch_size is None else batch_size
+        if not 1 <= rows <= self.batch_sizes[-1]:
+            raise ValueError(f"batch_size: expected 1 to {self.batch_sizes[-1]}, got {batch_size}")
+        return self._stream(images, rows)
+
+    def _stream(self, images: Iterable[ImageLike], rows: int) -> Iterator[DetectedObjects | Unreadable]:
+        pending: tuple[list[Picture | Unreadable], Any] | None = None
+        used = 1  # a last, smaller batch takes the program of those before it: to compile one more would take longer
+        for batch in _batches(_read_ahead(images, self.canvas, 2 * rows), rows):
+            pictures = [one for one in batch if isinstance(one, Picture)]
+            used = max(used, self._rows(len(pictures)))
+            started = batch, self._start(pictures, used)
+            if pending is not None:
+                yield from self._finish(*pending)
+            pending = started
+        if pending is not None:
+            yield from self._finish(*pending)
+
+    def warm_up(self, batch_sizes: Iterable[int] | None = None) -> None:
+        """Compiles the programs of these numbers of images, or of all ``batch_sizes``, and runs each once."""
+        for count in self.batch_sizes if batch_sizes is None else batch_sizes:
+            black = Picture("", (1, 1), np.zeros((1, 1, 3), np.uint8))
+            jax.block_until_ready(self._start([black] * count, self._rows(count)))
+
+    def _rows(self, count: int) -> int:
+        """Returns the smallest size of a batch that so many pictures fit into."""
+        return next(size for size in self.batch_sizes if size >= count)
+
+    def _start(self, pictures: list[Picture], rows: int) -> Any:
+        """Starts to detect in a batch of so many rows; the result is on its way."""
+        if not pictures:
+            return None
+        batch = parallel.split(lay_out(pictures, self.canvas, rows), self._mesh)
+        return self._program(rows, batch)(self._variables, *batch)
+
+    def _program(self, rows: int, batch: Any) -> Callable:
+        with self._compiling:
+            if rows not in self._programs:
+                self._programs[rows] = self._step.lower(self._variables, *batch).compile()
+            return self._programs[rows]
+
+    def _finish(self, batch: list[Picture | Unreadable], started: Any) -> Iterator[DetectedObjects | Unreadable]:
+        found: Detections | None = None if started is None else jax.device_get(started)
+        row = 0
+        for picture in batch:
+            if isinstance(picture, Unreadable):
+                yield picture
+                continue
+            one = jax.tree.map(lambda array, row=row: array[row], found)
+            row += 1
+            objects = to_pixels(one, picture.size, picture.id)
+            names = tuple(self.class_names[label] for label in objects.labels)
+            yield DetectedObjects(picture.id, picture.size, objects.boxes, objects.scores, objects.labels, names)
+
+
+def above(found: DetectedObjects, score_threshold: float) -> DetectedObjects:
+    """Returns the objects that score at least so much."""
+    count = int(np.count_nonzero(found.scores >= score_threshold))  # they come best first
+    return found._replace(
+        boxes=found.boxes[:count],
+        scores=found.scores[:count],
+        labels=found.labels[:count],
+        names=found.names[:count],
+    )
+
+
+def _as_list(images: Any) -> list[Any]:
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        return list(images)
+    return list(images) if isinstance(images, list | tuple) else [images]
+
+
+def _batch_sizes(batch_size: int, devices: int) -> tuple[int, ...]:
+    """Returns the multiples of the devices by powers of two, up to the batch size."""
+    largest = -(-batch_size // devices)
+    sizes = [1]
+    while 2 * sizes[-1] < largest:
+        sizes.append(2 * sizes[-1])
+    return tuple(devices * size for size in dict.fromkeys([*sizes, largest]))
+
+
+def _read_ahead(images: Iterable[ImageLike], canvas: tuple[int, int], ahead: int) -> Iterator[Picture | Unreadable]:
+    """Decodes images in threads, up to so many before they are asked for."""
+    readers = min(MOST_READERS, os.cpu_count() or 1, ahead)
+    waiting: collections.deque[Future] = collections.deque()
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="ssd_jax-read")
+    try:
+        for number, image in enumerate(images, start=1):
+            waiting.append(pool.submit(read_picture, image, canvas, number=number))
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batches(items: Iterator[Any], count: int) -> Iterator[list[Any]]:
+    """Cuts an iterator into lists of so many items; the last may be shorter."""
+    while batch := list(itertools.islice(items, count)):
+        yield batch

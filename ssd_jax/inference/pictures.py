@@ -1,0 +1,80 @@
+"""Whatever is taken for an image -> a picture on a canvas, as the network's program wants it."""
+
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ssd_jax.data import decode
+
+ImageLike = str | PathLike[str] | bytes | np.ndarray | Image.Image
+
+
+class Unreadable(NamedTuple):
+    """An image that could not be read."""
+
+    id: str
+    reason: str
+
+
+class Picture(NamedTuple):
+    """An image ready for the network."""
+
+    id: str  # the path as it was given, or "image 3" (from 1) of what has no name
+    size: tuple[int, int]  # (height, width) of the original, upright
+    pixels: np.ndarray  # [h, w, 3] uint8 RGB, reduced to fit the canvas
+
+
+def read_picture(image: Any, canvas: tuple[int, int], *, number: int) -> Picture | Unreadable:
+    """Decodes an image to fit a canvas, as the loader of an evaluation does.
+
+    Args:
+      image: a path, encoded bytes, a PIL image, or an array uint8 [h, w, 3] RGB or [h, w] gray.
+      canvas: (height, width); a larger image is reduced, keeping its aspect.
+      number: its place among those given, from 1; names what has no path.
+
+    Raises:
+      TypeError: if it is nothing of this kind.
+    """
+    name = str(image) if isinstance(image, str | PathLike) else f"image {number}"
+    try:
+        source = _source(image)
+        size = source.shape[:2] if isinstance(source, np.ndarray) else decode.read_header(source).upright
+        return Picture(name, (int(size[0]), int(size[1])), decode.decode_image(source, limit=canvas))
+    except decode.ImageError as error:
+        return Unreadable(name, str(error))
+
+
+def _source(image: Any) -> bytes | Path | np.ndarray | Image.Image:
+    if isinstance(image, str | PathLike):
+        return Path(os.path.expanduser(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, np.ndarray | Image.Image):
+        return image
+    raise TypeError(
+        f"images: expected paths, PIL images, encoded bytes or uint8 arrays [h, w, 3], got {type(image).__name__}"
+    )
+
+
+def lay_out(pictures: list[Picture], canvas: tuple[int, int], rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lays pictures on canvases.
+
+    Args:
+      pictures: at most ``rows``.
+      canvas: (height, width).
+      rows: of the batch; those left over hold a black image of one pixel.
+
+    Returns:
+      [rows, Hc, Wc, 3] uint8 and sizes [rows, 2] int32.
+    """
+    canvases = np.zeros((rows, *canvas, 3), np.uint8)
+    sizes = np.ones((rows, 2), np.int32)
+    for row, picture in enumerate(pictures):
+        height, width = picture.pixels.shape[:2]
+        canvases[row, :height, :width] = picture.pixels
+        sizes[row] = height, width
+    return canvases, sizes

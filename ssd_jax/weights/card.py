@@ -1,0 +1,147 @@
+"""The card that goes with published weights: what they are, for what images, where they come from, how to use them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssd_jax.weights import published
+from ssd_jax.weights.network import TrainedNetwork, named_arrays
+
+SHOWN = 100  # classes that are listed
+NOT_STATED = "not stated by whoever published it"
+
+
+def card(trained: TrainedNetwork, *, file: str, sha256: str, license_: str = "", notes: Sequence[str] = ()) -> str:
+    """Returns the card of a detector in Markdown, with the heading that model hubs read.
+
+    Args:
+      trained: what was written.
+      file: name of the file of weights.
+      sha256: of that file.
+      license_: under which it may be used; "" = not stated.
+      notes: sentences on what differs from where the weights come from.
+    """
+    recipe, training = trained.recipe, trained.training
+    model, detect = recipe["model"], recipe["detect"]
+    names = trained.class_names[1:]
+    height, width = model["image_size"]
+    parameters = sum(leaf.size for name, leaf in named_arrays(trained.variables).items() if "batch_stats" not in name)
+    rows = [
+        ("input", f"{height} x {width} pixels (height x width), RGB"),
+        ("backbone", model["backbone"]),
+        ("parameters", f"{parameters:,}"),
+        ("default boxes", f"{len(trained.default_boxes):,}"),
+        ("classes", f"{len(names)}"),
+        ("scores from", f"{detect['score_threshold']:g}"),
+        ("suppression", f"above an IoU of {detect['iou_threshold']:g}, class by class"),
+        ("SHA-256", f"`{sha256}`"),
+    ]
+    listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    sections = [
+        _head(license_),
+        f"# {file.rpartition('.')[0]}\n\nAn SSD (Liu et al., ECCV 2016) for ssd_jax: finds objects of {len(names)} "
+        "classes in an image.",
+        _table(("", ""), rows),
+        f"## Classes\n\n{listed}",
+        f"## Use\n\n{_use(file)}",
+        f"## Images\n\n{_images(recipe)}",
+        f"## Where it comes from\n\n{_history(published.without_folders(trained.origin), training)}",
+        f"## Accuracy\n\n{_accuracy(training)}",
+        f"## License\n\n{license_ or NOT_STATED.capitalize() + '.'}",
+    ]
+    if notes:
+        sections.append("## To know\n\n" + "\n".join(f"- {note}." for note in notes))
+    return "\n\n".join(sections) + "\n"
+
+
+def base_card(
+    *, file: str, sha256: str, origin: Mapping[str, Any], numbers: int, license_: str = "", notes: Sequence[str] = ()
+) -> str:
+    """Returns the card of a network's base alone; arguments as of :func:`card`."""
+    sections = [
+        _head(license_),
+        f"# {file.rpartition('.')[0]}\n\nThe base of a detector, {numbers:,} numbers, under the names of ssd_jax: "
+        "what a training starts from.",
+        f"## Use\n\n```\npython train.py --config=configs/ssd300_voc.py --config.init.weights={file}\n```",
+        f"## Where it comes from\n\n{_history(published.without_folders(origin), {})}",
+        f"## License\n\n{license_ or NOT_STATED.capitalize() + '.'}",
+        f"SHA-256 of the file: `{sha256}`",
+    ]
+    if notes:
+        sections.append("## To know\n\n" + "\n".join(f"- {note}." for note in notes))
+    return "\n\n".join(sections) + "\n"
+
+
+def _head(license_: str) -> str:
+    lines = ["library_name: ssd_jax", "pipeline_tag: object-detection", "tags: [jax, flax, ssd, object-detection]"]
+    lines += [f"license: {json.dumps(license_)}"] if license_ else []
+    return "\n".join(("---", *lines, "---"))
+
+
+def _use(file: str) -> str:
+    return (
+        "```python\nfrom ssd_jax.inference import Detector\n\n"
+        f'detector = Detector.load("{file}")\n'
+        'for found in detector(["street.jpg"], score_threshold=0.5):\n'
+        "    print(found.id, found.names, found.scores, found.boxes)  # xyxy in pixels of the image\n```"
+    )
+
+
+def _images(recipe: Mapping[str, Any]) -> str:
+    model = recipe["model"]
+    height, width = recipe["loader"]["canvas"]
+    size = " x ".join(map(str, model["image_size"]))
+    return (
+        f"An image larger than {height} x {width} is first reduced to fit. It is then resized to {size} (bilinear, "
+        f"its aspect is not kept), and each color, 0 to 255, becomes (value - mean) / deviation with mean "
+        f"{_values(model['mean'])} and deviation {_values(model['std'])}, in the order red, green, blue. `Detector` "
+        "does all of it."
+    )
+
+
+def _values(values: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:.6g}' for value in values)})"
+
+
+def _history(origin: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    lines = []
+    data = training.get("settings", {}).get("data")
+    if data:
+        lines.append(
+            f"Trained with ssd_jax for {training.get('step', '?')} steps on {data.get('kind', '?')} data, split "
+            f"{data.get('train_split') or 'all'}"
+            + (f" ({training['training_images']:,} images)." if training.get("training_images") else ".")
+        )
+    lines += _origin(origin)
+    facts = {
+        **training.get("settings", {}),
+        **{key: training[key] for key in ("commit", "versions") if key in training},
+    }
+    if facts:
+        lines.append(f"```json\n{json.dumps(facts, indent=2)}\n```")
+    return "\n\n".join(lines) or "Not recorded."
+
+
+def _origin(origin: Mapping[str, Any]) -> list[str]:
+    if "file" in origin:
+        return [
+            f"Weights converted from `{origin['file']}` ({origin.get('format', '?')}, {origin.get('family', '?')}), "
+            f"SHA-256 `{origin.get('sha256', '?')}`."
+        ]
+    if "run" in origin:
+        start = f"Started from the run `{origin['run']}` at step {origin.get('step', '?')}."
+        return [start, *_origin(origin.get("origin", {}))]
+    return []
+
+
+def _accuracy(training: Mapping[str, Any]) -> str:
+    metric = training.get("metric")
+    if not metric:
+        return "Not measured by whoever published it; `evaluate.py` measures it (docs/evaluation.md of ssd_jax)."
+    split = training.get("settings", {}).get("data", {}).get("eval_split") or "the evaluation split"
+    return f"{metric['value']:.4f} ({metric.get('name') or 'mAP'}) on {split}, measured by train.py at this step."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)

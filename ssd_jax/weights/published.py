@@ -1,0 +1,212 @@
+"""The form in which a trained detector is published: one file of safetensors with all that is needed to detect.
+
+The arrays have our names ("backbone/conv1_1/kernel", "batch_stats/..."). The metadata are texts of JSON:
+
+    format          "ssd_jax", and format_version "1"
+    config          the settings of ``recipe.detection_part``
+    class_names     with "background" first
+    preprocessing   what is done to images, for those who read the file without this library
+    origin          where the first weights came from: file, SHA-256, kind; or the run
+    training        step, data, settings, metric, versions
+
+A file may also hold the base of a network alone, converted from someone's classifier: then there are no class names
+and no config, and ``preprocessing`` tells which images its first convolution expects.
+"""
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import PurePath
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssd_jax import recipe as recipes
+from ssd_jax.errors import InputError
+from ssd_jax.types import BACKGROUND
+from ssd_jax.weights import readers
+from ssd_jax.weights.mappings import Normalization
+from ssd_jax.weights.network import TrainedNetwork, named_arrays
+from ssd_jax.weights.readers import safetensors
+
+FORMAT, VERSION = "ssd_jax", "1"
+LARGEST_SIDE = 16_384  # pixels of an input; what a file says is computed with before its arrays are compared
+LONGEST_NAME = 200  # letters of a class
+
+
+def write(path: str | PathLike[str], trained: TrainedNetwork) -> None:
+    """Writes a detector; the same one gives the same bytes.
+
+    Raises:
+      InputError: if the file cannot be written, or the recipe lacks a setting.
+    """
+    recipe = recipes.detection_part(trained.recipe)
+    arrays = {name: np.asarray(array, np.float32) for name, array in named_arrays(trained.variables).items()}
+    model = recipe["model"]
+    described = preprocessing(Normalization(model["mean"], model["std"]), model["image_size"])
+    texts = {
+        "config": recipe,
+        "class_names": trained.class_names,
+        "preprocessing": {**described, "canvas": recipe["loader"]["canvas"]},
+        "origin": without_folders(trained.origin),
+        "training": dict(trained.training),
+    }
+    safetensors.write(path, arrays, _texts(texts))
+
+
+def write_base(
+    path: str | PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    normalization: Normalization | None,
+    origin: Mapping[str, Any],
+) -> None:
+    """Writes the base of a network.
+
+    Args:
+      path: of the file.
+      arrays: by our names.
+      normalization: of the images that the first convolution expects; None: not known.
+      origin: where the arrays come from.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
+    texts: dict[str, Any] = {"origin": without_folders(origin)}
+    if normalization is not None:
+        texts["preprocessing"] = preprocessing(normalization)
+    safetensors.write(path, {name: np.asarray(array) for name, array in arrays.items()}, _texts(texts))
+
+
+def read(path: str | PathLike[str]) -> TrainedNetwork:
+    """Reads a detector of :func:`write`.
+
+    Raises:
+      InputError: if the file is no such one, is damaged, or its arrays are not those of its configuration.
+    """
+    file = readers.read(path)
+    if not holds_detector(file.metadata):
+        raise InputError(
+            f"{path}: expected a run's folder or a detector published as safetensors, got {file.format} without a "
+            "configuration; python -m ssd_jax.commands.weights makes one of a known kind of file (docs/weights.md)"
+        )
+    try:
+        recipe, class_names = _settings(file.metadata)
+        like, default_boxes = _build(recipe, len(class_names))
+        expected, found = named_arrays(like), dict(file.tensors)
+        for name in dict.fromkeys([*expected, *found]):
+            wanted, got = (f"shape {one[name].shape}" if name in one else "no such array" for one in (expected, found))
+            if wanted != got:
+                raise InputError(f"{name}: expected {wanted} by its configuration, got {got}")
+        leaves = [np.asarray(found[name], np.float32) for name in expected]
+        variables = jax.tree.unflatten(jax.tree.structure(like), leaves)
+        origin, training = _json(file.metadata, "origin", {}), _json(file.metadata, "training", {})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    step = training.get("step")
+    name = str(path) if step is None else f"{path} (step {step})"
+    return TrainedNetwork(name, class_names, variables, default_boxes, recipe, origin, training, step)
+
+
+def _build(recipe: recipes.Recipe, num_classes: int) -> tuple[Any, np.ndarray]:
+    """Returns the shapes of the variables and the default boxes, or says that the configuration makes no sense."""
+    try:
+        model, default_boxes = recipes.build_network(recipe, num_classes)
+        return jax.eval_shape(model.init, jax.random.key(0)), default_boxes
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"its configuration describes no network ({type(error).__name__}: {reason})") from error
+
+
+def holds_detector(metadata: Mapping[str, Any]) -> bool:
+    """Whether the metadata of a file are those of a detector of :func:`write`."""
+    return metadata.get("format") == FORMAT and "config" in metadata and "class_names" in metadata
+
+
+def normalization_of(metadata: Mapping[str, Any]) -> Normalization | None:
+    """Returns for which images the arrays of a file of ours were trained, as its metadata say.
+
+    Raises:
+      InputError: if they say something else there.
+    """
+    if metadata.get("format") != FORMAT or "preprocessing" not in metadata:
+        return None
+    stated = _json(metadata, "preprocessing", {})
+    parts = tuple(stated.get(key) for key in ("mean", "std"))
+    for part in parts:
+        if not _numbers(part, 3):
+            raise InputError(f"metadata preprocessing: expected mean and std of three numbers, got {str(stated)[:200]}")
+    return Normalization(*(tuple(map(float, part)) for part in parts))  # pyright: ignore[reportArgumentType]
+
+
+def preprocessing(normalization: Normalization, image_size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Returns what is done to images before the first convolution, in words and numbers."""
+    stated: dict[str, Any] = {
+        "color_order": "RGB",
+        "range": "0 to 255",
+        "mean": tuple(normalization.mean),
+        "std": tuple(normalization.std),
+        "formula": "(pixel - mean) / std",
+    }
+    if image_size is not None:
+        stated["image_size"] = tuple(image_size)  # (height, width)
+        stated["resize"] = "bilinear without regard to the aspect, to whole levels"
+    return stated
+
+
+def without_folders(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an origin with the names of files and runs alone: the folders are its owner's affair."""
+    told: dict[str, Any] = {}
+    for key, value in origin.items():
+        if isinstance(value, Mapping):
+            told[key] = without_folders(value)
+        else:
+            told[key] = PurePath(value).name if key in ("file", "run") else value
+    return told
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    texts = {key: json.dumps(value, sort_keys=key != "class_names") for key, value in values.items() if value}
+    return {"format": FORMAT, "format_version": VERSION, **texts}
+
+
+def _settings(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns configuration and class names, as far as can be judged without building the network."""
+    version = metadata.get("format_version")
+    if version != VERSION:
+        raise InputError(f"metadata format_version: expected {VERSION}, got {version!r}; a newer ssd_jax may read it")
+    class_names = _json(metadata, "class_names", [])
+    known = isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)
+    if not known or len(class_names) < 2 or class_names[0] != BACKGROUND or len(set(class_names)) != len(class_names):
+        raise InputError(
+            f"metadata class_names: expected distinct names, {BACKGROUND!r} first, got {str(class_names)[:200]}"
+        )
+    if any(not 0 < len(name) <= LONGEST_NAME or not name.isprintable() for name in class_names):
+        raise InputError(f"metadata class_names: expected printable names of up to {LONGEST_NAME} letters")
+    config = _json(metadata, "config", {})
+    if not all(isinstance(section, dict) for section in config.values()):
+        raise InputError("metadata config: expected sections of settings")
+    recipe = recipes.detection_part(recipes.plain(config))
+    sizes = {"model.image_size": recipe["model"].get("image_size"), "loader.canvas": recipe["loader"]["canvas"]}
+    for key, size in sizes.items():
+        if not _numbers(size, 2) or any(type(side) is not int or not 0 < side <= LARGEST_SIDE for side in size):
+            raise InputError(f"config.{key}: expected (height, width) of up to {LARGEST_SIDE} pixels, got {size!r}")
+    return recipe, tuple(class_names)
+
+
+def _numbers(value: Any, count: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == count and all(type(part) in (int, float) for part in value)
+
+
+def _json(metadata: Mapping[str, Any], key: str, default: Any) -> Any:
+    """Returns what a text of the metadata says, of the type of the default."""
+    if key not in metadata:
+        return default
+    try:
+        value = json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"metadata {key}: expected JSON, got {str(metadata[key])[:80]!r}") from error
+    if type(value) is not type(default):
+        raise InputError(f"metadata {key}: expected a JSON {type(default).__name__}, got {str(value)[:80]}")
+    return value

@@ -1,0 +1,28 @@
+"""Reading a trained detector: from a run of ours, or from a published file."""
+
+from os import PathLike
+from pathlib import Path
+
+from ssd_jax.errors import InputError
+from ssd_jax.weights import published, runs
+from ssd_jax.weights.network import TrainedNetwork
+
+__all__ = ["TrainedNetwork", "read"]
+
+
+def read(place: str | PathLike[str], *, step: int | None = None) -> TrainedNetwork:
+    """Reads a trained detector.
+
+    Args:
+      place: the --workdir of a run, ``WORKDIR@STEP``, or a published file (:mod:`ssd_jax.weights.published`).
+      step: of a run; None = the best by metric, else the newest.
+
+    Raises:
+      InputError: if it is none of these or damaged.
+    """
+    path = Path(place).expanduser()
+    if not path.is_file():
+        return runs.read_run(str(place), step=step)
+    if step is not None:
+        raise InputError(f"{path}: expected no step of a file, got {step}")
+    return published.read(path)
