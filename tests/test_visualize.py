@@ -102,6 +102,54 @@ def test_labels_stay_inside_and_never_overlap(monkeypatch):
         assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
 
 
+@pytest.mark.parametrize("size", [(30, 40), (60, 80), (120, 160)])
+def test_labels_leave_most_of_a_picture_free(size, monkeypatch):
+    height, width = size
+    rng = np.random.default_rng(1)
+    low = rng.uniform(0, 0.6, (200, 2))
+    boxes = np.concatenate([low, low + 0.4], axis=1) * [width, height, width, height]
+    areas = []
+    real = draw._free_place
+
+    def free_place(*args):
+        place = real(*args)
+        if place is not None:
+            areas.append((place[2] - place[0] + 1) * (place[3] - place[1] + 1))
+        return place
+
+    monkeypatch.setattr(draw, "_free_place", free_place)
+    image = np.zeros((height, width, 3), np.uint8)
+    visualize.draw_boxes(image, boxes, np.ones(200, int), class_names=NAMES, scores=rng.uniform(size=200))
+    assert sum(areas) <= height * width / 3 and max(areas, default=0) <= height * width / 8
+    assert bool(areas) == (size != (30, 40))  # of 1200 pixels, a score alone takes 300
+
+
+@pytest.mark.parametrize("thickness", [1, 4, 20])
+def test_rims_are_darkened_once_and_as_wide_as_lines_need(thickness):
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 256, (100, 140, 3), dtype=np.uint8)
+    low = rng.integers(-20, 100, (8, 2))
+    boxes = np.concatenate([low, low + rng.integers(3, 60, (8, 2))], axis=1)
+    picture = visualize.draw_boxes(image, boxes, np.ones(8, int), class_names=NAMES, thickness=thickness, brief=True)
+    rows, columns = np.mgrid[:100, :140]
+    expected = image.copy()
+    for inside in (False, True):  # all rims first, so that no line is darkened
+        for x0, y0, x1, y1 in boxes.tolist():
+            if x1 < 0 or y1 < 0 or x0 > 140 or y0 > 100:
+                continue
+            x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, 140), min(y1, 100)
+            side = min(x1 - x0, y1 - y0)
+            own = min(thickness, max(2, side // 8), (side + 1) // 2)
+            # Pixels from the rectangle: 0 on it, 1 beside it.
+            away = np.maximum.reduce([x0 - columns, columns - x1 + 1, y0 - rows, rows - y1 + 1])
+            if inside:
+                expected[(away <= 0) & (away > -own)] = visualize.class_color(1)
+            else:
+                near = (away > 0) & (away <= max(1, own // 4))
+                expected[near] = (0.4 * image[near]).astype(np.uint8)
+    np.testing.assert_array_equal(picture, expected)
+
+
 def test_long_names_are_cut_and_leave_room():
     with_name = visualize.draw_boxes(GRAY, [[5, 40, 150, 110]], [3], class_names=NAMES)
     without = visualize.draw_boxes(GRAY, [[5, 40, 150, 110]], [3], class_names=NAMES, brief=True)

@@ -1,6 +1,7 @@
 """Draws labeled boxes on one image."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import NamedTuple
 
@@ -11,7 +12,9 @@ from ssd_jax.visualize import palette, text
 
 Rectangle = tuple[int, int, int, int]  # x0, y0, x1, y1: first and last pixel, both included
 
-_SHADE = 0.45  # a darkened rim, one pixel wide, keeps bright lines visible on bright pictures
+_SHADE = 0.6  # a darkened rim keeps bright lines visible on bright pictures
+# Labels hide what they stand on: of the picture's area, what a single one and what all together may take.
+_ONE_LABEL, _ALL_LABELS = 1 / 8, 1 / 3
 
 
 class _Item(NamedTuple):
@@ -40,8 +43,8 @@ def draw_boxes(
 
     Boxes are clipped to the image; those wholly outside and padding (label 0) are left out, ignored
     ones are dashed. Lines of good scores lie above those of bad ones. A label stays inside the
-    image and never covers another: where the picture is crowded, labels of worse scores shrink to
-    the score and then vanish (the color still tells the class).
+    image and never covers another: where the picture is crowded or tiny, labels of worse scores
+    shrink to the score and then vanish (the color still tells the class).
 
     Args:
         image: the picture; it is not changed.
@@ -50,7 +53,8 @@ def draw_boxes(
         class_names: every class by label, background first.
         scores: written at the labels if given.
         ignored: difficult or crowd.
-        thickness: of the lines, in pixels; by default about a 200th of the shorter side.
+        thickness: of the lines, in pixels; by default about a 160th of the shorter side. Small boxes
+            have thinner ones, so that what is in them can be seen.
         font_size: in pixels; by default about a 32nd of the shorter side, at least 10.
         font_file: a TrueType or OpenType font, for names that are not written in ASCII letters.
         brief: leave out the class names, where a legend tells them: labels are the scores, or nothing.
@@ -66,7 +70,7 @@ def draw_boxes(
     font = text.load_font(max(10.0, shorter / 32) if font_size is None else font_size, font_file)
     items = _items(boxes, labels, scores, ignored, num_classes=len(class_names), size=(height, width))
 
-    canvas = Image.fromarray(_shade_rims(picture, items))
+    canvas = Image.fromarray(_shade_rims(picture, items, thickness))
     draw = ImageDraw.Draw(canvas)
     for item in reversed(items):
         _draw_outline(draw, item, thickness)
@@ -79,7 +83,13 @@ def draw_boxes(
 
 def _default_thickness(shorter: int) -> int:
     """Returns 1 for pictures too small for more, else at least 2: a single pixel does not show its color."""
-    return 1 if shorter < 100 else max(2, round(shorter / 200))
+    return 1 if shorter < 40 else max(2, round(shorter / 160))
+
+
+def _thickness_of(box: Rectangle, thickness: int) -> int:
+    """Returns the thickness of a box's lines: at most an eighth of its shorter side, or 2 pixels, within the box."""
+    side = min(box[2] - box[0], box[3] - box[1]) + 1
+    return min(thickness, max(2, side // 8), (side + 1) // 2)
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:  # -> [h, w, 3] uint8, contiguous
@@ -133,21 +143,34 @@ def _visible(box: np.ndarray, size: tuple[int, int]) -> Rectangle | None:
     return x0, y0, x1, y1
 
 
-def _shade_rims(image: np.ndarray, items: Sequence[_Item]) -> np.ndarray:
-    """Darkens the pixels next to each outline, before any line is drawn so that no line is darkened."""
-    rims = Image.new("1", (image.shape[1], image.shape[0]))
-    draw = ImageDraw.Draw(rims)
+def _shade_rims(image: np.ndarray, items: Sequence[_Item], thickness: int) -> np.ndarray:
+    """Returns a copy with the pixels next to each outline darkened, once, before any line is drawn on them."""
+    shaded = image.copy()
+    for y0, y1, x0, x1 in _rims(items, thickness, image.shape[:2]):
+        shaded[y0:y1, x0:x1] = ((1 - _SHADE) * image[y0:y1, x0:x1]).astype(np.uint8)  # of the original: only once
+    return shaded
+
+
+def _rims(items: Sequence[_Item], thickness: int, size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yields the rows and columns (first, end, first, end) of the four sides of each rim, inside of the picture."""
     for x0, y0, x1, y1 in (item.rectangle for item in items if not item.is_dashed):
-        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=1)
-    return np.where(np.asarray(rims)[..., None], (1 - _SHADE) * image, image).astype(np.uint8)
+        width = max(1, _thickness_of((x0, y0, x1, y1), thickness) // 4)
+        top, left, bottom, right = y0 - width, x0 - width, y1 + 1 + width, x1 + 1 + width
+        for rows, columns in (
+            ((top, y0), (left, right)),
+            ((y1 + 1, bottom), (left, right)),
+            ((top, bottom), (left, x0)),
+            ((top, bottom), (x1 + 1, right)),
+        ):
+            yield max(rows[0], 0), min(rows[1], size[0]), max(columns[0], 0), min(columns[1], size[1])
 
 
 def _draw_outline(draw: ImageDraw.ImageDraw, item: _Item, thickness: int) -> None:
     color = palette.class_color(item.label)
     if not item.is_dashed:
-        draw.rectangle(item.rectangle, outline=color, width=thickness)
+        draw.rectangle(item.rectangle, outline=color, width=_thickness_of(item.rectangle, thickness))
         return
-    for segment in _dashes(item.rectangle, thickness):
+    for segment in _dashes(item.rectangle, _thickness_of(item.rectangle, thickness)):
         draw.rectangle(segment, fill=color)
 
 
@@ -167,13 +190,23 @@ def _draw_label(draw: ImageDraw.ImageDraw, item: _Item, name: str, font: text.Fo
     name = text.shorten(name, font, max(0.4 * width, 8 * font.size))  # no single name may fill the picture
     score = "" if item.score is None else f"{item.score:.2f}"
     for label in (f"{name} {score}".strip(), score):
-        place = _free_place(item.rectangle, _label_size(label, font), (width, height), placed) if label else None
+        size = _label_size(label, font)
+        if not label or not _leaves_room(size, (width, height), placed):
+            continue
+        place = _free_place(item.rectangle, size, (width, height), placed)
         if place is not None:
             color = palette.class_color(item.label)
             draw.rectangle(place, fill=color)
             draw.text((place[0] + _padding(font), place[1]), label, fill=palette.text_color(color), font=font)
             placed.append(place)
             return
+
+
+def _leaves_room(label_size: tuple[int, int], image_size: tuple[int, int], placed: Sequence[Rectangle]) -> bool:
+    """Whether enough of the picture is still to be seen beside this label and the earlier ones."""
+    area, whole = math.prod(label_size), math.prod(image_size)
+    taken = sum((x1 - x0 + 1) * (y1 - y0 + 1) for x0, y0, x1, y1 in placed)
+    return area <= _ONE_LABEL * whole and taken + area <= _ALL_LABELS * whole
 
 
 def _padding(font: text.Font) -> int:

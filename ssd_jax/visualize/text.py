@@ -1,5 +1,6 @@
 """Text for pictures: the font, and names brought into letters and lengths that it can show."""
 
+import functools
 import unicodedata
 from os import PathLike
 
@@ -11,6 +12,7 @@ Font = ImageFont.FreeTypeFont
 _PLAIN = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "ł": "l", "Ł": "L", "đ": "d"})
 
 
+@functools.lru_cache(maxsize=32)  # a video asks for the same one at each frame
 def load_font(size: float, file: str | PathLike[str] | None = None) -> Font:
     """Returns the font built into Pillow (ASCII letters, the same on every machine), or that of a file."""
     font = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
