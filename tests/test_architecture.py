@@ -56,6 +56,8 @@ CONFINED = {
     "hotcoco": "evaluation/coco_engines.py",
     "tensorboardX": "commands/tensorboard.py",
     "av": "media/video_",
+    "onnx": "export/to_onnx/",
+    "onnxruntime": "export/to_onnx/",
     "starlette": "commands/serve/",
     "uvicorn": "commands/serve/",
 }

@@ -14,6 +14,8 @@ from ssd_jax import checkpoint, data, parallel, training
 from ssd_jax.commands import scoring, setup
 from ssd_jax.data.decode import ORIENTATION
 from ssd_jax.errors import InputError
+from ssd_jax.export import stablehlo
+from ssd_jax.export.program import make_exportable
 from ssd_jax.inference import DetectedObjects, Detector, Unreadable, above
 from ssd_jax.inference.detector import _batch_sizes
 from ssd_jax.types import Detections
@@ -48,6 +50,12 @@ def detector():
 
 
 @pytest.fixture(scope="module")
+def live():
+    """A real network; it is called with five to eight images, so that one program is compiled."""
+    return Detector.of(tiny.trained(), batch_size=8, devices=jax.devices()[:1])
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Images of several sizes and kinds, one larger than the canvas and one to be turned."""
     place = tmp_path_factory.mktemp("images with spaces")
@@ -68,15 +76,14 @@ def assert_alike(found, expected):
             np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field), atol=tolerance)
 
 
-def test_it_finds_what_an_evaluation_finds(folder):
+def test_it_finds_what_an_evaluation_finds(live, folder):
     trained = tiny.trained()
-    detector = Detector.of(trained, batch_size=8, devices=jax.devices()[:1])
     settings = {**trained.recipe, "evaluate": {"batch_size": 8, "metric": "area"}}
     source = data.make_source(kind="folder", root=str(folder), split="all", class_names=tiny.NAMES[1:])
     model = setup.build_network(settings, tiny.NAMES)._replace(mesh=parallel.data_mesh(jax.devices()[:1]))
     evaluate = scoring.make_evaluator(settings, model, source, measured=False)
     expected = evaluate(trained.variables).detections
-    found = detector(sorted(folder.iterdir()))
+    found = live(sorted(folder.iterdir()))
     assert [one.id for one in expected] == sorted(path.stem for path in folder.iterdir())
     assert_alike(found, expected)
     scores = np.concatenate([one.scores for one in found])
@@ -209,7 +216,7 @@ def test_scores_below_the_threshold_are_left_out(detector):
         detector([], score_threshold=0.001)
 
 
-def test_runs_and_published_files_are_loaded_alike(tmp_path):
+def test_runs_and_published_files_are_loaded_alike(live, tmp_path):
     trained = tiny.trained()
     variables = dict(trained.variables)
     state = training.TrainState(np.int32(7), variables.pop("params"), variables, (), None, np.bool_(False))
@@ -217,20 +224,35 @@ def test_runs_and_published_files_are_loaded_alike(tmp_path):
     with checkpoint.open_manager(tmp_path / "run") as manager:
         checkpoint.save(manager, 7, state, meta)
     published.write(tmp_path / "tiny.safetensors", trained)
-    pictures = tiny.pictures(1)
-    expected = Detector.of(trained, batch_size=1, devices=jax.devices()[:1])(pictures)
     for place in (tmp_path / "run", f"{tmp_path / 'run'}@7", tmp_path / "tiny.safetensors"):
-        loaded = Detector.load(place, batch_size=1, devices=jax.devices()[:1])
-        for ours, theirs in zip(loaded(pictures), expected, strict=True):
-            np.testing.assert_array_equal(ours.boxes, theirs.boxes)
-            np.testing.assert_array_equal(ours.scores, theirs.scores)
+        loaded = Detector.load(place, batch_size=8, devices=jax.devices()[:1])
+        jax.tree.map(np.testing.assert_array_equal, loaded._variables, live._variables)
+        assert (loaded.recipe, loaded.class_names) == (live.recipe, live.class_names)
         assert str(tmp_path) in loaded.name and "(step 7)" in loaded.name
+    for ours, theirs in zip(loaded(tiny.pictures(5)), live(tiny.pictures(5)), strict=True):
+        np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
     for place, sentence in {
         tmp_path / "nothing": "expected the --workdir of a training run, but there is no such folder",
         tmp_path: "it holds no 'checkpoints' folder",
     }.items():
         with pytest.raises(InputError, match=sentence):
             Detector.load(place)
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_an_exported_program_is_loaded_like_any_other(live, tmp_path, size):
+    pytest.importorskip("flatbuffers", reason='jax.export needs flatbuffers: pip install "flatbuffers>=24"')
+    trained, path = tiny.trained(), tmp_path / "tiny.stablehlo"
+    stablehlo.write(path, make_exportable(trained, batch_size=size), platforms=("cpu",))
+    loaded = Detector.load(path, batch_size=8)
+    assert loaded.batch_sizes == ((1, 2, 4, 8) if size is None else (3,))
+    pictures = tiny.pictures(5)
+    found = loaded(pictures)
+    assert loaded.compilations == 1 and loaded.class_names == trained.class_names
+    assert_alike(found, live(pictures))
+    with pytest.raises(InputError, match="expected no step of a file, got 7"):
+        Detector.load(path, step=7)
 
 
 def test_odd_arguments_are_named(detector):
@@ -242,6 +264,8 @@ def test_odd_arguments_are_named(detector):
         detector.stream([], batch_size=9)
     with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
         toy(batch_size=0)
+    with pytest.raises(ValueError, match="devices: expected a divisor of the batch of 3, got 2"):
+        toy(batch_size=3, devices=jax.devices()[:2], only_this_size=True)
     stream = io.BytesIO()
     Image.fromarray(tiny.pictures(1)[0]).save(stream, "GIF")
     assert detector(stream.getvalue())[0].size == (150, 100)

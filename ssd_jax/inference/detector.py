@@ -1,26 +1,22 @@
 """A trained detector that takes images of any kind and size, and answers in their pixels."""
 
-import collections
-import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ssd_jax import parallel, weights
+from ssd_jax import artifact, parallel, weights
 from ssd_jax import recipe as recipes
 from ssd_jax.errors import InputError
-from ssd_jax.inference.pictures import ImageLike, Picture, Unreadable, lay_out, read_picture
+from ssd_jax.inference.pictures import ImageLike, Picture, Unreadable, in_batches, lay_out, read_ahead
 from ssd_jax.inference.program import make_program
 from ssd_jax.inference.steps import to_pixels
 from ssd_jax.types import Detections
-
-MOST_READERS = 8  # threads that decode
 
 
 class DetectedObjects(NamedTuple):
@@ -60,6 +56,7 @@ class Detector:
         recipe: recipes.Recipe,
         batch_size: int = 32,
         devices: Sequence[Any] | None = None,
+        only_this_size: bool = False,
     ) -> None:
         """Takes a program apart from where it was read; see :meth:`load`.
 
@@ -69,9 +66,10 @@ class Detector:
           name, class_names, recipe: as the attributes.
           batch_size: the most images of one call of the program, rounded up to a multiple of the devices.
           devices: that share each batch; None = all of this process.
+          only_this_size: whether the program takes batches of this size alone.
 
         Raises:
-          ValueError: if batch_size is below 1.
+          ValueError: if batch_size is below 1, or is the only one and cannot be shared by the devices.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
@@ -79,7 +77,9 @@ class Detector:
         self.canvas: tuple[int, int] = tuple(self.recipe["loader"]["canvas"])
         self.score_threshold = float(self.recipe["detect"]["score_threshold"])
         self._mesh = parallel.data_mesh(jax.local_devices() if devices is None else devices)
-        self.batch_sizes = _batch_sizes(batch_size, self._mesh.size)
+        if only_this_size and batch_size % self._mesh.size:
+            raise ValueError(f"devices: expected a divisor of the batch of {batch_size}, got {self._mesh.size}")
+        self.batch_sizes = (batch_size,) if only_this_size else _batch_sizes(batch_size, self._mesh.size)
         split, whole = parallel.SPLIT, parallel.REPLICATED
         self._step = parallel.data_parallel(step, self._mesh, in_specs=(whole, split, split), out_specs=split)
         self._variables = parallel.replicate(variables, self._mesh)
@@ -98,13 +98,30 @@ class Detector:
         """Reads a detector.
 
         Args:
-          place: the --workdir of a run or ``WORKDIR@STEP``, a published file of safetensors, or an exported program.
+          place: the --workdir of a run or ``WORKDIR@STEP``, a published file of safetensors, or a program that
+            export.py wrote (docs/deploy.md).
           step: of a run; None = the best by metric, else the newest.
-          batch_size, devices: as of the constructor.
+          batch_size: as of the constructor; a program exported for one size has that.
+          devices: as of the constructor; exported programs run on one, by default the first.
 
         Raises:
-          InputError: if it is none of these or damaged.
+          InputError: if it is none of these or damaged, or exported for other devices.
         """
+        path = Path(os.path.expanduser(place))
+        if path.is_file() and artifact.is_artifact(path):
+            if step is not None:
+                raise InputError(f"{path}: expected no step of a file, got {step}")
+            found = artifact.read(path)
+            return cls(
+                artifact.make_run(found),
+                found.weights,
+                name=found.name,
+                class_names=found.class_names,
+                recipe=found.recipe,
+                batch_size=found.batch_size or batch_size,
+                devices=jax.local_devices()[:1] if devices is None else devices,
+                only_this_size=found.batch_size is not None,
+            )
         return cls.of(weights.read(place, step=step), batch_size=batch_size, devices=devices)
 
     @classmethod
@@ -182,7 +199,7 @@ class Detector:
     def _stream(self, images: Iterable[ImageLike], rows: int) -> Iterator[DetectedObjects | Unreadable]:
         pending: tuple[list[Picture | Unreadable], Any] | None = None
         used = 1  # a last, smaller batch takes the program of those before it: to compile one more would take longer
-        for batch in _batches(_read_ahead(images, self.canvas, 2 * rows), rows):
+        for batch in in_batches(read_ahead(images, self.canvas, 2 * rows), rows):
             pictures = [one for one in batch if isinstance(one, Picture)]
             used = max(used, self._rows(len(pictures)))
             started = batch, self._start(pictures, used)
@@ -253,25 +270,3 @@ def _batch_sizes(batch_size: int, devices: int) -> tuple[int, ...]:
     while 2 * sizes[-1] < largest:
         sizes.append(2 * sizes[-1])
     return tuple(devices * size for size in dict.fromkeys([*sizes, largest]))
-
-
-def _read_ahead(images: Iterable[ImageLike], canvas: tuple[int, int], ahead: int) -> Iterator[Picture | Unreadable]:
-    """Decodes images in threads, up to so many before they are asked for."""
-    readers = min(MOST_READERS, os.cpu_count() or 1, ahead)
-    waiting: collections.deque[Future] = collections.deque()
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="ssd_jax-read")
-    try:
-        for number, image in enumerate(images, start=1):
-            waiting.append(pool.submit(read_picture, image, canvas, number=number))
-            if len(waiting) == ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _batches(items: Iterator[Any], count: int) -> Iterator[list[Any]]:
-    """Cuts an iterator into lists of so many items; the last may be shorter."""
-    while batch := list(itertools.islice(items, count)):
-        yield batch

@@ -1,6 +1,10 @@
 """Whatever is taken for an image -> a picture on a canvas, as the network's program wants it."""
 
+import collections
+import itertools
 import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ssd_jax.data import decode
+
+MOST_READERS = 8  # threads that decode
 
 ImageLike = str | PathLike[str] | bytes | np.ndarray | Image.Image
 
@@ -78,3 +84,25 @@ def lay_out(pictures: list[Picture], canvas: tuple[int, int], rows: int) -> tupl
         canvases[row, :height, :width] = picture.pixels
         sizes[row] = height, width
     return canvases, sizes
+
+
+def read_ahead(images: Iterable[ImageLike], canvas: tuple[int, int], ahead: int) -> Iterator[Picture | Unreadable]:
+    """Decodes images in threads, up to so many before they are asked for."""
+    readers = min(MOST_READERS, os.cpu_count() or 1, ahead)
+    waiting: collections.deque[Future] = collections.deque()
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="ssd_jax-read")
+    try:
+        for number, image in enumerate(images, start=1):
+            waiting.append(pool.submit(read_picture, image, canvas, number=number))
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_batches(items: Iterator[Any], count: int) -> Iterator[list[Any]]:
+    """Cuts an iterator into lists of so many items; the last may be shorter."""
+    while batch := list(itertools.islice(items, count)):
+        yield batch
