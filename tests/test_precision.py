@@ -23,7 +23,8 @@ RESNET = dict(backbone="resnet34", min_sizes=(8, 20), max_sizes=(20, 40), aspect
 MOVING = {"broadcast_in_dim", "concatenate", "copy", "pad", "reshape", "rev", "slice", "squeeze", "transpose"}
 PICKING = {"max", "min", "gt", "lt", "eq", "select_n", "div", "mul"}
 ADDING = {"add", "add_any"}  # of a shortcut; of the gradients of a map that is read twice
-MAY_BE_BFLOAT16 = {"conv_general_dilated", "convert_element_type", "stop_gradient", *MOVING, *PICKING, *ADDING}
+MULTIPLYING = {"conv_general_dilated", "dot_general"}  # products of matrices: gradients of kernels on CPUs
+MAY_BE_BFLOAT16 = {*MULTIPLYING, "convert_element_type", "stop_gradient", *MOVING, *PICKING, *ADDING}
 
 
 def make_step(model: models.Model, optimizer: optim.Optimizer = OPTIMIZER, axis_name: str | None = None):
@@ -91,6 +92,8 @@ def test_only_convolutions_and_what_lies_between_them_are_bfloat16(network):
     found = program_of_a_step("bfloat16", **network)
     kinds = {equation.primitive.name for equation in found if bfloat16_shapes(equation)}
     assert kinds <= MAY_BE_BFLOAT16
+    products = [equation for equation in found if equation.primitive.name == "dot_general"]
+    assert all(equation.outvars[0].aval.dtype == jnp.float32 for equation in products)  # however long the sums
     # The others are there, in float32: sums (loss, norms, biases, over devices), softmax, square roots.
     everything = {equation.primitive.name for equation in found}
     assert {"reduce_sum", "exp", "log", "rsqrt" if network != dict(batch_norm=False) else "sqrt"} <= everything
@@ -104,9 +107,10 @@ def test_all_convolutions_are_bfloat16_and_predictions_never(network):
     assert len(convolutions) > 60 if network != RESNET else len(convolutions) > 100
     for equation in convolutions:
         assert len(bfloat16_shapes(equation)) == 3  # image, kernel, result
-    # Feature maps and kernels have four axes (depthwise ones five, on their way), predictions [B, P, values] three.
+    # Feature maps and kernels have four axes (depthwise ones five, on their way; two where products of matrices are
+    # taken of them), predictions [B, P, values] three.
     axes = {len(shape) for equation in found for shape in bfloat16_shapes(equation)}
-    assert axes <= {0, 4, 5} and 4 in axes
+    assert axes <= {0, 2, 4, 5} and 4 in axes
 
 
 def test_float32_networks_have_no_bfloat16():

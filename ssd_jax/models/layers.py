@@ -13,6 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ssd_jax.models.kernel_gradients import conv_general_dilated
+
 # Caffe's "xavier" filler with its default variance norm: uniform on +-sqrt(3 / fan_in).
 CAFFE_XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 # He et al. 2015: keeps the variance through ReLU layers that start without ImageNet weights.
@@ -67,7 +69,7 @@ def _cast_all_but_bias(*arrays: Any, dtype: Any = None, **_: Any) -> Any:
 # A convolution in ``dtype`` whose bias is added in float32, the type of its result then. The gradient of a bias is a
 # sum over all pixels of the batch; in bfloat16 it would be rounded at each addition (on the CPU 18% short of the sum of
 # 8 x 300 x 300 numbers of mean 0.1).
-Conv = functools.partial(nn.Conv, promote_dtype=_cast_all_but_bias)
+Conv = functools.partial(nn.Conv, promote_dtype=_cast_all_but_bias, conv_general_dilated=conv_general_dilated)
 
 
 def convolution(
