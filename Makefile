@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+WORKERS ?= 2
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 PIP := $(RUN) -m pip --disable-pip-version-check
@@ -26,7 +27,7 @@ help:
 	@echo "make bench       time the input, the network, a training step and detection on this machine"
 	@echo "make install     only create $(VENV) and install into it"
 	@echo "make clean       delete caches and build products; runs/ and environments stay"
-	@echo "PYTHON=python3.13 with any of them selects another interpreter"
+	@echo "WORKERS=4 with the tests: so many processes; PYTHON=python3.13 with any of them selects another interpreter"
 
 install: $(READY)
 
@@ -48,8 +49,9 @@ demo: $(READY)
 demo-clean:
 	rm -rf runs/demo
 
+# A file's tests stay together, because they share what is expensive to make; the order of files is that of the folder.
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slow: $(READY)
 	$(RUN) -m pytest -m slow

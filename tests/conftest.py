@@ -1,12 +1,8 @@
-"""What every test shares: eight fake CPU devices, hypothesis without a clock, and the folder of real data."""
+"""What every test shares: eight fake CPU devices, how XLA compiles, hypothesis without a clock, real data."""
 
 import os
 import sys
 from pathlib import Path
-
-# Before anything imports jax: XLA reads the number of CPU devices only once.
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 
 import hypothesis
 import pytest
@@ -17,9 +13,18 @@ REPOSITORY = TESTS.parent
 # So that `import reference` works under every import mode of pytest.
 sys.path.insert(0, str(TESTS))
 
+import compiling  # noqa: E402
+
 # No deadline: the first example pays for the compilation. Derandomized: a failure is the same failure tomorrow.
 hypothesis.settings.register_profile("ssd_jax", deadline=None, derandomize=True, max_examples=60, database=None)
 hypothesis.settings.load_profile("ssd_jax")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sets XLA's flags before anything imports jax, because XLA reads them only once."""
+    # The slow tests run their programs for long, so that optimization pays; and are seen as users compile them.
+    flags = compiling.flags(devices=8, fast="not slow" in config.option.markexpr)
+    os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()  # of two values the last counts
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """One device, eight of one process and two processes of four each do the same; nothing else is communicated."""
 
+import os
 import pickle
 import re
 import subprocess
@@ -22,7 +23,9 @@ COLLECTIVE = r"(all-reduce|all-gather|all-to-all|reduce-scatter|ragged-all-to-al
 
 
 def start_processes(monkeypatch, tmp_path: Path, *jobs: str, count: int = 2) -> list[subprocess.Popen]:
-    monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={8 // count}")
+    # To the last bit the same programs need the same flags; of two values of one the last counts.
+    flags = os.environ["XLA_FLAGS"]
+    monkeypatch.setenv("XLA_FLAGS", f"{flags} --xla_force_host_platform_device_count={8 // count}")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("PYTHONPATH", str(WORKER.parent.parent))
     address, started = f"127.0.0.1:{tiny_run.free_port()}", []

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import compiling
 import jax
 import pytest
 from damage import DAMAGES, Damage, damage, make_folder
@@ -55,7 +56,8 @@ def options(root, **data):
 
 
 def run(module, *arguments, **environment):
-    variables = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", "HOME": "/nowhere", **environment}
+    variables = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": compiling.flags()}
+    variables |= {"HOME": "/nowhere", **environment}
     command = [sys.executable, *module, *arguments]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=500, env=variables)
 
@@ -145,9 +147,7 @@ def test_the_numbers_are_those_of_the_folder(inspected):
 
 def fast_to_compile(step, *arguments):
     """Compiles without optimization: for a dozen small steps it would not pay."""
-    return step.lower(*arguments).compile(
-        {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    )
+    return step.lower(*arguments).compile(compiling.FAST)
 
 
 def test_training_runs_to_its_end_and_lists_the_damage_once(inspected, caplog):

@@ -27,13 +27,13 @@ def read_requirements(name):
 
 
 def test_requirements_are_the_dependencies_and_pytest():
-    pytest_only = [line for line in EXTRAS["test"] if line.startswith("pytest")]
+    pytest_only = [line for line in EXTRAS["test"] if line.startswith("pytest>")]
     assert len(pytest_only) == 1
     assert read_requirements("requirements.txt") == parse(PROJECT["dependencies"] + pytest_only)
 
 
 def test_dev_requirements_are_the_extras():
-    lines = [line for line in EXTRAS["test"] + EXTRAS["dev"] if not line.startswith("pytest")]
+    lines = [line for line in EXTRAS["test"] + EXTRAS["dev"] if not line.startswith("pytest>")]
     assert read_requirements("requirements-dev.txt") == parse(lines)
     assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
 

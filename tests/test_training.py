@@ -52,14 +52,19 @@ def network(axis_name: str | None, batch_norm: bool) -> tuple[models.Model, np.n
     return model, priors.default_boxes(model.levels, SIZE)
 
 
-def make_step(axis_name: str | None, batch_norm: bool, **options):
+def toy_network(axis_name: str | None, batch_norm: bool) -> tuple[models.Model, np.ndarray]:
+    """Two convolutions, which compile in a few seconds."""
+    return toy_run.network(axis_name, batch_norm), toy_run.DEFAULT_BOXES
+
+
+def make_step(axis_name: str | None, batch_norm: bool, network=toy_network, **options):
     model, default_boxes = network(axis_name, batch_norm)
     return training.make_train_step(
         model,
         default_boxes,
         OPTIMIZER,
         seed=0,
-        output_size=SIZE,
+        output_size=toy_run.SIZE if network is toy_network else SIZE,
         augment_options=AUGMENT,
         match_options={},
         axis_name=axis_name,
@@ -69,6 +74,7 @@ def make_step(axis_name: str | None, batch_norm: bool, **options):
 
 @functools.cache
 def start(batch_norm: bool) -> training.TrainState:
+    """The state of the network before the first step; toy_run.start is that of the toy."""
     return jax.jit(lambda key: training.init_state(key, network(None, batch_norm)[0], OPTIMIZER))(jax.random.key(0))
 
 
@@ -77,11 +83,10 @@ def copy(state):
 
 
 def poison(state: training.TrainState) -> training.TrainState:
-    """Makes the logits of one level infinite."""
-    params = jax.tree.map(lambda x: x, state.params)  # other dicts, the same arrays
-    bias = params["heads"]["fc7_mbox_conf"]["bias"]
-    params["heads"]["fc7_mbox_conf"]["bias"] = jnp.full_like(bias, jnp.inf)
-    return state._replace(params=params)
+    """Makes the logits of the toy infinite, but not its offsets."""
+    bias = state.params["head"]["bias"].reshape(-1, 4 + CLASSES).copy()
+    bias[:, 4:] = np.inf
+    return state._replace(params={**state.params, "head": {**state.params["head"], "bias": bias.reshape(-1)}})
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +105,19 @@ def assert_same_update(ours, reference, before):
     assert np.mean(moved) > 0.9
 
 
-@pytest.mark.parametrize("batch_norm", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, batch_norm):
-    before, batch = start(batch_norm), make_batch()
-    one, one_metrics = jax.jit(make_step(None, batch_norm))(before, batch)
+@pytest.mark.parametrize(
+    ("network", "batch_norm"),
+    [
+        pytest.param(toy_network, True, id="toy"),
+        pytest.param(network, True, id="vgg_bn", marks=pytest.mark.slow),
+        pytest.param(network, False, id="vgg", marks=pytest.mark.slow),
+    ],
+)
+def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, network, batch_norm):
+    batch, before = make_batch(), (toy_run.start if network is toy_network else start)(batch_norm)
+    one, one_metrics = jax.jit(make_step(None, batch_norm, network))(before, batch)
 
-    step = make_step(parallel.AXIS, batch_norm)
+    step = make_step(parallel.AXIS, batch_norm, network)
     compiled = training.compile_train_step(step, mesh)
     many, many_metrics = compiled(parallel.replicate(copy(before), mesh), parallel.split(batch, mesh))
     assert_same_update(many, one, before)
@@ -126,8 +138,8 @@ def test_shard_map_pmap_and_one_device_make_the_same_step(mesh, batch_norm):
 def test_micro_batches_on_eight_devices_make_the_step_of_the_whole_batch(mesh):
     before, batch = start(False), make_batch(32)
     batch = batch._replace(labels=np.where(np.arange(32)[:, None] % 8 < 3, 0, batch.labels))  # unequal shares
-    whole, whole_metrics = jax.jit(make_step(None, False))(before, batch)
-    compiled = training.compile_train_step(make_step(parallel.AXIS, False, accumulation_steps=4), mesh)
+    whole, whole_metrics = jax.jit(make_step(None, False, network))(before, batch)
+    compiled = training.compile_train_step(make_step(parallel.AXIS, False, network, accumulation_steps=4), mesh)
     cut, cut_metrics = compiled(parallel.replicate(copy(before), mesh), parallel.split(batch, mesh))
     assert_same_update(cut, whole, before)
     assert (int(cut_metrics.positives), int(cut_metrics.negatives)) == (
@@ -139,8 +151,7 @@ def test_micro_batches_on_eight_devices_make_the_step_of_the_whole_batch(mesh):
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_names_the_image():
-    before, batch = start(False), make_batch(2)
-    poisoned = poison(before)
+    poisoned, batch = poison(toy_run.start(False)), make_batch(2)
     batch = batch._replace(labels=np.int32([[1, 2, 3], [0, 0, 0]]))  # the second image has no objects, so no loss
     after, metrics = jax.jit(make_step(None, False))(poisoned, batch)
     assert not metrics.finite and np.isfinite(metrics.image_loss).tolist() == [False, True]
@@ -153,8 +164,8 @@ def test_pictures_of_background_teach_if_asked_but_the_place_of_a_missing_one_do
     # As the loader leaves what it could not read:
     missing = batch._replace(size=np.int32([SIZE, (1, 1)]), valid=np.array([True, False]))
     step = jax.jit(make_step(None, False, empty_negatives=5))
-    assert int(step(start(False), batch)[1].negatives) == 10
-    metrics = step(start(False), missing)[1]
+    assert int(step(toy_run.start(False), batch)[1].negatives) == 10
+    metrics = step(toy_run.start(False), missing)[1]
     assert int(metrics.negatives) == 5 and float(metrics.image_loss[1]) == 0
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import compiling
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = [
     "--config=configs/ssd_demo.py",
@@ -30,10 +32,10 @@ TINY = [
 def environment(cache: Path) -> dict[str, str]:
     """One device, since the eight fake ones would only slow these runs down; and each program is compiled once."""
     return {
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": compiling.flags(),
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
 
