@@ -60,10 +60,15 @@ METRIC_SPECS = StepMetrics._make([parallel.REPLICATED] * 9 + [parallel.SPLIT])
 
 def init_state(key: jax.Array, model: Model, optimizer: Optimizer, *, ema_decay: float = 0.0) -> TrainState:
     """Returns the state before the first step, with freshly initialized parameters."""
-    variables = dict(model.init(key))
-    params = variables.pop("params")
+    return state_of(model.init(key), optimizer, ema_decay=ema_decay)
+
+
+def state_of(variables: Any, optimizer: Optimizer, *, ema_decay: float = 0.0, step: int = 0) -> TrainState:
+    """Returns the state of a training that goes on from these variables, with a fresh optimizer."""
+    model_state = dict(variables)
+    params = model_state.pop("params")
     ema = jax.tree.map(jnp.copy, params) if ema_decay else None
-    return TrainState(jnp.int32(0), params, variables, optimizer.tx.init(params), ema, jnp.bool_(False))
+    return TrainState(jnp.int32(step), params, model_state, optimizer.tx.init(params), ema, jnp.bool_(False))
 
 
 def make_train_step(

@@ -1,7 +1,9 @@
 """What every test shares: eight fake CPU devices, how XLA compiles, hypothesis without a clock, real data."""
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -25,6 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # The slow tests run their programs for long, so that optimization pays; and are seen as users compile them.
     flags = compiling.flags(devices=8, fast="not slow" in config.option.markexpr)
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()  # of two values the last counts
+    # Where Ctrl-C is ignored, as in what a shell runs in the background, so it would be in the programs under test.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

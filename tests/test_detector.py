@@ -195,7 +195,7 @@ def test_a_stream_reads_only_so_far_ahead_and_can_be_closed(detector):
     next(stream)
     assert len(read) <= 9  # two batches of two, and four decoded ahead
     stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ssd_jax-read")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ssd_jax-picture")]
 
 
 def test_warm_up_leaves_nothing_to_compile():

@@ -115,7 +115,7 @@ def test_bad_input_is_one_sentence(workdir, tmp_path):
     assert_one_sentence(run(*custom, f"--config.data.root={tmp_path / 'empty'}"), str(tmp_path / "empty"))
     assert_one_sentence(run("train.py", *TINY, "--config.train.batchsize=4"), "batchsize", "batch_size")
     assert_one_sentence(run("evaluate.py", f"--ckpt={tmp_path / 'empty'}"), "empty")
-    assert_one_sentence(run("evaluate.py", f"--ckpt={workdir}", "--step=5"), "--step", "[3, 6]")
+    assert_one_sentence(run("evaluate.py", f"--ckpt={workdir}", "--step=5"), "step: expected one of [3, 6]")
 
 
 def test_other_classes_than_the_checkpoints_are_refused(workdir, tmp_path):

@@ -9,9 +9,9 @@
 ``steps`` and ``program`` are the device's part; ``source`` is the loop of an evaluation.
 """
 
-from ssd_jax.inference.detector import DetectedObjects, Detector, above
-from ssd_jax.inference.pictures import ImageLike, Unreadable
-from ssd_jax.inference.program import Program, make_program
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ssd_jax.inference.source import EvaluatedSource, Seconds, evaluate_source
 from ssd_jax.inference.steps import (
     Evaluated,
@@ -22,6 +22,11 @@ from ssd_jax.inference.steps import (
     make_evaluation_steps,
     to_pixels,
 )
+
+if TYPE_CHECKING:
+    from ssd_jax.inference.detector import DetectedObjects, Detector, above
+    from ssd_jax.inference.pictures import ImageLike, Unreadable
+    from ssd_jax.inference.program import Program, make_program
 
 __all__ = [
     "DetectedObjects",
@@ -42,3 +47,21 @@ __all__ = [
     "make_program",
     "to_pixels",
 ]
+
+# What reads trained networks, and so imports Orbax, is imported when it is asked for: the loop of an evaluation and the
+# benchmarks do without.
+_LATE = {
+    "DetectedObjects": "detector",
+    "Detector": "detector",
+    "above": "detector",
+    "ImageLike": "pictures",
+    "Unreadable": "pictures",
+    "Program": "program",
+    "make_program": "program",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -90,7 +90,7 @@ def read_ahead(images: Iterable[ImageLike], canvas: tuple[int, int], ahead: int)
     """Decodes images in threads, up to so many before they are asked for."""
     readers = min(MOST_READERS, os.cpu_count() or 1, ahead)
     waiting: collections.deque[Future] = collections.deque()
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="ssd_jax-read")
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="ssd_jax-picture")
     try:
         for number, image in enumerate(images, start=1):
             waiting.append(pool.submit(read_picture, image, canvas, number=number))

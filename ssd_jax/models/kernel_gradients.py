@@ -64,7 +64,7 @@ def _with_own_gradient(
             x,
             gradient,
             cpu=lambda x, gradient: kernel_gradient(
-                x, gradient, kernel.shape[:2], strides=strides, padding=padding, dilation=dilation
+                x, gradient, (kernel.shape[0], kernel.shape[1]), strides=strides, padding=padding, dilation=dilation
             ).astype(kernel.dtype),
             default=lambda x, gradient: jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(gradient)[0],
         )

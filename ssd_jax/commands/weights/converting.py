@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ssd_jax import checkpoint, files, weights
+from ssd_jax import checkpoint, files, training, weights
 from ssd_jax import recipe as recipes
 from ssd_jax.commands import provenance, setup
 from ssd_jax.commands.weights.sources import Source
@@ -166,14 +166,8 @@ def _write_checkpoint(trained: weights.TrainedNetwork, path: Path, base: Any) ->
     folder = setup.open_workdir(str(path), option="--output")
     if setup.is_run(folder):
         raise InputError(f"--output: expected a folder without checkpoints, or FILE{SUFFIX}, got {folder}")
-    network = setup.build_network(recipe, trained.class_names)
-    plain = {**recipe, "init": {**recipe["init"], "weights": "", "ckpt": "", "required": False}}
-    state, _ = setup.initial_state(plain, network)
-    variables = dict(trained.variables)
-    params = variables.pop("params")
-    ema = None if state.ema is None else params
-    step = trained.step or 0
-    state = state._replace(params=params, model_state=variables, ema=ema, step=np.int32(step))
+    optimizer, step = recipes.build_optimizer(recipe), trained.step or 0
+    state = training.state_of(trained.variables, optimizer, ema_decay=recipe["train"]["ema_decay"], step=step)
     meta = {
         "config": recipe,
         "class_names": list(trained.class_names),
