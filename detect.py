@@ -10,6 +10,7 @@ a camera; it may be repeated. What is found is drawn on copies of the pictures a
 --write says, into --output. Exit status 3: done, but files were skipped, which are named. docs/detect.md says more.
 """
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from ssd_jax.commands import cli
+from ssd_jax.commands.detect import wording
 from ssd_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,8 +56,12 @@ def main(_) -> int:
     output = setup.open_workdir(FLAGS.output, option="--output")
     print(f"detecting with {detector.name} in {job.describe()}", flush=True)
     begin = time.perf_counter()
-    with stopping.listening() as stop, results.Results(output, FLAGS.write, detector.class_names) as written:
-        jobs.carry_out(job, detector, choice, written, stop)
+    images = [file for file, _ in job.images]
+    with stopping.listening() as stop, results.Results(output, FLAGS.write, detector.class_names, images) as written:
+        try:
+            jobs.carry_out(job, detector, choice, written, stop)
+        finally:
+            stop.is_completing = True
     report(written.counts, time.perf_counter() - begin)
     return stop.status or (SKIPPED if written.counts.skipped else 0)
 
@@ -68,18 +74,20 @@ def check_options(forms: tuple[str, ...]) -> None:
     for form in FLAGS.write or [""]:
         if form not in forms:
             raise InputError(f"--write: expected some of {', '.join(forms)}, got {form!r}")
+    if math.isnan(FLAGS.score_threshold):  # which absl finds between any bounds
+        raise InputError("--score_threshold: expected a number from 0 to 1, got nan")
 
 
 def report(counts: "Counts", seconds: float) -> None:
     """Prints what was found, how fast, and where it is."""
-    kinds = ((counts.images, "images"), (counts.frames, "frames"))
-    seen = " and ".join(f"{count:,} {what}" for count, what in kinds if count) or "0 images"
+    kinds = ((counts.images, "image"), (counts.frames, "frame"))
+    seen = " and ".join(wording.counted(*kind) for kind in kinds if kind[0]) or "0 images"
     rate = (counts.images + counts.frames) / seconds
-    print(f"found {counts.objects:,} objects with a score of at least {FLAGS.score_threshold:g} in {seen}")
+    objects = wording.counted(counts.objects, "object")
+    print(f"found {objects} with a score of at least {FLAGS.score_threshold:g} in {seen}")
     print(f"time:    {seconds:.1f} s with compilation, {rate:.1f} a second")
     if counts.skipped:
-        count = len(counts.skipped)
-        print(f"skipped: {count:,} file{'s' if count > 1 else ''}, named above")
+        print(f"skipped: {wording.counted(len(counts.skipped), 'file')}, named above")
     if FLAGS.score_threshold > 0.05 and {"comp4", "coco"} & set(FLAGS.write):
         print("note:    average precision also needs bad scores: --score_threshold=0.01")
     print(f"written: {', '.join(FLAGS.write)} to {FLAGS.output}")

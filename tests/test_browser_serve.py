@@ -138,6 +138,21 @@ def test_what_is_wrong_is_said_at_the_picture(browser, port):
         assert len(messages) == 1 and "415" in messages[0]
 
 
+def test_a_folder_and_an_empty_file_are_no_fault_of_the_server(browser, port, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.png").touch()
+    files = [str(tmp_path / "folder"), str(tmp_path / "empty.png")]
+    data = {"items": [], "files": files, "dragOperationsMask": 1}
+    with visit(browser, port, **DESK) as (page, _):
+        devtools = page.context.new_cdp_session(page)  # a script may not drop a folder
+        for kind in ("dragEnter", "dragOver", "drop"):
+            devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
+        page.locator(".callout.bad").nth(1).wait_for()
+        said = dict(zip(*(page.locator(what).all_inner_texts() for what in (".side h2", ".callout.bad")), strict=True))
+    assert said["folder"].startswith("This file cannot be read: it is a folder, ")
+    assert said["empty.png"] == "This file is empty."
+
+
 def test_a_busy_server_is_asked_again(browser):
     detector = StandIn()
     with running(detector, limits=LIMITS._replace(places=1)) as port, visit(browser, port, **DESK) as (page, _):

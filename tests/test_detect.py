@@ -2,7 +2,9 @@
 
 import json
 import signal
-from pathlib import Path
+import threading
+import time
+from pathlib import Path, PurePath
 
 import detect_stand_in
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from detect_stand_in import BOX, NAMES, Bright
 from PIL import Image
 
-from ssd_jax import visualize
+from ssd_jax import files, media, visualize
 from ssd_jax.commands.detect import choosing, jobs, loops, results, results_files, stopping
 from ssd_jax.errors import InputError
 from ssd_jax.evaluation import coco_rows, comp4_files
@@ -24,7 +26,7 @@ def run(given, output, *, forms=("pictures", "jsonl"), choice=CATS, detector=Non
     """Does what detect.py does between its options and its summary; returns the counts."""
     job = jobs.plan([str(text) for text in given], output, forms)
     output.mkdir(parents=True, exist_ok=True)
-    with results.Results(output, forms, NAMES) as written:
+    with results.Results(output, forms, NAMES, [file for file, _ in job.images]) as written:
         jobs.carry_out(job, detector or Bright(), choice, written, stop or stopping.Stop())
     return written.counts
 
@@ -219,14 +221,60 @@ def test_what_voc_and_coco_call_an_image(tmp_path):
         for name in names:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
-        from ssd_jax import media
-
         folders = list(dict.fromkeys(str(tmp_path / Path(name).parts[0]) for name in names))
         return results_files.image_ids(media.find(folders).files)
 
     assert ids("x/1.jpg", "x/sub/2.png") == ["1", "sub/2"]
     assert ids("y/1.jpg", "y/1.png", "y/2.png") == ["1.jpg", "1.png", "2"]
     assert ids("v/1.jpg", "w/1.jpg") == [str(tmp_path / "v/1.jpg"), str(tmp_path / "w/1.jpg")]
+
+
+def test_no_two_images_are_called_the_same():
+    listed = [("v/1.jpg", "1.jpg"), ("w/1.jpg", "1.jpg"), ("x/v/1.jpg", "v/1.jpg"), ("x/v/1.png", "v/1.png")]
+    files = [media.Found(Path("/", shown), shown, PurePath(name), False) for shown, name in listed]
+    assert results_files.image_ids(files) == [shown for shown, _ in listed]  # else v/1.jpg would be two
+
+
+def test_names_that_are_one_number_are_no_numbers(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("1.png", "01.png"):
+        detect_stand_in.scene().save(tmp_path / "in" / name)
+    run([tmp_path / "in"], tmp_path / "out", forms=["coco"])
+    entries = json.loads((tmp_path / "out" / "coco_results.json").read_text())
+    assert [entry["image_id"] for entry in entries] == ["01", "1"]
+
+
+def test_what_an_image_is_called_does_not_depend_on_damage(tmp_path):
+    (tmp_path / "in").mkdir()
+    detect_stand_in.scene().save(tmp_path / "in" / "12.png")
+    (tmp_path / "in" / "12.jpg").write_text("no image")
+    run([tmp_path / "in"], tmp_path / "out", forms=["comp4", "coco"])
+    [found] = comp4_files.read(tmp_path / "out" / "comp4", class_names=NAMES)
+    [entry] = json.loads((tmp_path / "out" / "coco_results.json").read_text())
+    assert found.id == entry["image_id"] == "12.png"
+
+
+@pytest.mark.parametrize("name", ["a .png", " a.png", "a\n.png"])
+def test_what_comp4_cannot_name_is_refused_before_there_is_work_to_lose(tmp_path, name):
+    detect_stand_in.scene().save(tmp_path / name)
+    detector = Interrupted(0, lambda: pytest.fail("it has begun"))
+    with pytest.raises(InputError, match="--write=comp4: expected names of images that can stand in a line of text"):
+        run([tmp_path], tmp_path / "out", forms=["comp4", "jsonl"], detector=detector)
+    assert not list((tmp_path / "out").iterdir())
+    assert run([tmp_path], tmp_path / "out", forms=["coco", "jsonl"]).images == 1
+
+
+def test_a_class_that_comp4_cannot_name_is_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match="comp4 files: expected names of at most 255 bytes"):
+        results.Results(tmp_path, ["comp4"], ["background", 200 * "貓"], [])
+
+
+def test_the_name_of_a_file_does_not_rule_the_terminal(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a\x1b[31m\nb.png").write_text("no image")
+    assert run([tmp_path / "in"], tmp_path / "out").skipped
+    said = capsys.readouterr().err
+    assert said == f"{tmp_path}/in/a\\x1b[31m\\nb.png: skipped: cannot identify image file\n"
 
 
 def test_numbers_are_those_of_the_network_and_short():
@@ -286,6 +334,25 @@ def test_a_second_ctrl_c_still_leaves_whole_files(tmp_path):
     assert len(json.loads((output / "coco_results.json").read_text())) == 5
 
 
+def test_ctrl_c_while_a_picture_is_written_keeps_its_line(tmp_path, monkeypatch):
+    real = files.write_bytes
+
+    def write_bytes(path, content):
+        if Path(path).name == "00.png":
+            for _ in range(2):
+                time.sleep(0.2)  # by then all others wait for this one
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.2)
+        real(path, content)
+
+    monkeypatch.setattr(files, "write_bytes", write_bytes)
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), stopping.listening() as stop:
+        run([many(tmp_path / "in", 12)], output, stop=stop)
+    names = [line["picture"] for line in lines_of(output)]
+    assert names[0] == "00.png" and names == sorted(path.name for path in output.glob("*.png"))
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_asks_and_the_second_interrupts(number, status, capfd):
     before = signal.getsignal(number)
@@ -295,13 +362,21 @@ def test_the_first_signal_asks_and_the_second_interrupts(number, status, capfd):
         assert stop.number == number and stop.status == status
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
+        finished = False
+        with pytest.raises(KeyboardInterrupt):
+            with stop.completing():
+                signal.raise_signal(number)
+                finished = True  # what is half written is not lost
+        assert finished
+        with stop.completing():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
     assert signal.getsignal(number) is before
     assert capfd.readouterr().err.count("once more to stop at once") == 1
 
 
 def test_a_full_disk_is_one_sentence_and_what_was_written_stays(tmp_path, monkeypatch):
-    from ssd_jax import files
-
     folder, output = many(tmp_path / "in", 6), tmp_path / "out"
     real = files.write_bytes
 
@@ -313,7 +388,8 @@ def test_a_full_disk_is_one_sentence_and_what_was_written_stays(tmp_path, monkey
     monkeypatch.setattr(files, "write_bytes", write_bytes)
     with pytest.raises(InputError, match="03.png: cannot be written"):
         run([folder], output)
-    assert [line["picture"] for line in lines_of(output)] == ["00.png", "01.png", "02.png"]
+    done = ["00.png", "01.png", "02.png", "04.png", "05.png"]  # the others were on their way
+    assert [line["picture"] for line in lines_of(output)] == sorted(path.name for path in output.iterdir())[:-1] == done
 
 
 def test_lines_on_a_full_disk_are_one_sentence(tmp_path):
@@ -347,3 +423,4 @@ def test_few_images_need_no_large_program(tmp_path):
     job = jobs.plan([str(many(tmp_path / "in", 3))], tmp_path / "out", ["jsonl"])
     assert jobs.batch_size_for(job, 32) == 3 and jobs.batch_size_for(job, 2) == 2
     assert job.describe() == "3 images"
+    assert jobs.batch_size_for(job._replace(videos=job.images[:1]), 32) == 32  # frames are many

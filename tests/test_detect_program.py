@@ -152,6 +152,7 @@ def test_a_closed_pipe_is_one_sentence(tmp_path, environment):
         (["--ckpt=x"], r"--input is required"),
         (["--ckpt=x", "--input=README.md", "--write=pdf"], r"--write: expected some of pictures, jsonl, .* got 'pdf'"),
         (["--ckpt=x", "--input=README.md", "--top_k=0"], r"--top_k=0"),
+        (["--ckpt=x", "--input=README.md", "--score_threshold=nan"], r"--score_threshold: .* from 0 to 1, got nan"),
         (["--ckpt=x", "--input=README.md", "more.jpg"], r"expected options only .* got 'more.jpg'"),
     ],
 )

@@ -1,5 +1,6 @@
 """What detect.py does with videos: every frame once, in order, with its own boxes; sound, faults and stopping."""
 
+import signal
 from fractions import Fraction
 
 import detect_stand_in
@@ -9,7 +10,7 @@ from detect_stand_in import Bright
 from test_detect import CATS, lines_of, run
 
 from ssd_jax import media, visualize
-from ssd_jax.commands.detect import jobs, stopping
+from ssd_jax.commands.detect import jobs, results, stopping
 from ssd_jax.errors import InputError
 
 av = pytest.importorskip("av", reason='needs PyAV: pip install -e ".[video]"')
@@ -68,9 +69,25 @@ def test_stopping_leaves_a_clip_that_ends_where_the_lines_do(tmp_path):
     detect_stand_in.write_clip(tmp_path / "a.mp4", range(30), 1 / RATE, rate=RATE, sound="aac")
     stop = stopping.Stop()
     run([tmp_path / "a.mp4"], tmp_path / "out", detector=Watched(stop, 6), stop=stop)
-    frames = detect_stand_in.read_clip(tmp_path / "out" / "a.mp4")[0]
+    frames, _, _, sound = detect_stand_in.read_clip(tmp_path / "out" / "a.mp4")
+    assert 5 < len(sound) < 20  # of 45 in the original's 1.2 s
     assert len(frames) == len(lines_of(tmp_path / "out")) == 8  # the batch that has been read
     assert [detect_stand_in.number_of(frame) for frame in frames] == list(range(8))
+
+
+def test_a_second_ctrl_c_does_not_break_a_clip_that_is_being_completed(tmp_path, monkeypatch):
+    detect_stand_in.write_clip(tmp_path / "a.mp4", range(30), 1 / RATE, rate=RATE)
+    real, came = media.VideoWriter.finish, []
+
+    def finish(self, *, is_whole):
+        came.append(signal.raise_signal(signal.SIGINT))
+        real(self, is_whole=is_whole)
+
+    monkeypatch.setattr(media.VideoWriter, "finish", finish)
+    with pytest.raises(KeyboardInterrupt), stopping.listening() as stop:
+        run([tmp_path / "a.mp4"], tmp_path / "out", detector=Watched(stop, 6), stop=stop)
+    assert came and stop.number == 2
+    assert len(detect_stand_in.read_clip(tmp_path / "out" / "a.mp4")[0]) == len(lines_of(tmp_path / "out")) == 8
 
 
 def test_a_folder_of_both_and_a_video_that_is_none(tmp_path, capsys):
@@ -92,6 +109,18 @@ def test_a_folder_of_both_and_a_video_that_is_none(tmp_path, capsys):
         "b.avi.mp4",
         "d.mp4",
     ]
+
+
+def test_a_video_that_cannot_be_copied_does_not_end_the_others(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    options = dict(rate=RATE, codec="ffv1", pixel_format="bgr0")
+    detect_stand_in.write_clip(tmp_path / "in" / "a.mkv", range(2), 1 / RATE, size=(32, 17_000), **options)  # too wide
+    detect_stand_in.write_clip(tmp_path / "in" / "b.mkv", range(2), 1 / RATE, **options)
+    counts = run([tmp_path / "in"], tmp_path / "out")
+    assert [path for path, _ in counts.skipped] == [str(tmp_path / "in" / "a.mkv")]
+    assert "a.mkv: skipped: " in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.mkv", results.JSONL]
+    assert lines_of(tmp_path / "out")[-1]["frame"] == 1
 
 
 def test_without_pictures_no_copy_is_made(tmp_path):

@@ -72,6 +72,7 @@ def test_a_named_file_is_taken_whatever_it_is_called(folder):
 
 def test_each_file_is_taken_once(folder):
     assert named(find(folder, folder / "a.png", "in/*.png", "in/../in")) == named(find(folder))
+    assert find("in", folder / "a.png", "in/../in").files == find("in").files  # called as at first
 
 
 @pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
@@ -173,9 +174,14 @@ def found(*paths: str) -> list[inputs.Found]:
         (["a.jpg", "a.png", "a.gif"], ["a.jpg", "a.png", "a.gif.png"]),
         (["a.jpg", "a.jpg", "A.JPG", "a-2.jpg"], ["a.jpg", "a-2.jpg", "A-3.JPG", "a-2-2.jpg"]),
         (["a.gif", "a.gif.png"], ["a.gif.png", "a.gif-2.png"]),
+        (["a.webp", "a.webp.png"], ["a.webp", "a.webp-2.png"]),  # a large a.webp becomes a.webp.png
+        (["a.webp.png", "a.webp"], ["a.webp.png", "a-2.webp"]),
         (["sub/a.tif", "sub/noextension"], ["sub/a.tif", "sub/noextension.png"]),
         (["c.mp4", "c.avi"], ["c.mp4", "c.avi.mp4"]),
         (["é.jpg", "e\u0301.jpg"], ["é.jpg", "e\u0301-2.jpg"]),  # one name on some systems
+        ([f"{251 * 'n'}.jpg"], [f"{251 * 'n'}.jpg"]),  # 255 bytes, the most that a name may have
+        ([f"{251 * 'n'}.gif", f"{251 * 'n'}.GIF"], [f"{251 * 'n'}.png", f"{249 * 'n'}-2.png"]),
+        ([f"sub/{100 * 'ż'}{48 * 'n'}.avi"], [f"sub/{100 * 'ż'}{48 * 'n'}.av.mp4"]),
     ],
 )
 def test_every_copy_has_a_name_of_its_own(given, expected):

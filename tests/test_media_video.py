@@ -3,6 +3,7 @@
 import struct
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import detect_stand_in
 import numpy as np
@@ -95,17 +96,34 @@ def test_odd_sizes_are_kept(av, tmp_path):
 @pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
 def test_a_clip_of_a_turned_phone_is_upright(av, tmp_path, matrix, turns):
     (first,) = detect_stand_in.write_clip(tmp_path / "a.mp4", [0], Fraction(1, 25), rate=Fraction(25))
-    content = bytearray((tmp_path / "a.mp4").read_bytes())
-    place = content.index(b"tkhd") + 44
-    assert struct.unpack_from(">9i", content, place) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    a, b, c, d = (value << 16 for value in matrix)
-    struct.pack_into(">9i", content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    (tmp_path / "a.mp4").write_bytes(content)
+    turn(tmp_path / "a.mp4", matrix)
     copy(tmp_path / "a.mp4", tmp_path / "b.mp4")
     frames = detect_stand_in.read_clip(tmp_path / "b.mp4")[0]
     expected = np.rot90(first, turns)
     assert frames.shape[1:] == expected.shape
     assert np.abs(frames[0].astype(int) - expected).mean() < 3
+
+
+def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44
+    assert struct.unpack_from(">9i", content, place) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("matrix", "aspect"), [((0, 1, -1, 0), Fraction(3, 4)), ((-1, 0, 0, -1), Fraction(4, 3))])
+def test_pixels_that_are_not_square_turn_along(av, tmp_path, matrix, aspect):
+    detect_stand_in.write_clip(tmp_path / "a.mp4", [0], Fraction(1, 25), rate=Fraction(25))
+    with media.open_clip(tmp_path / "a.mp4", "a.mp4") as clip:
+        clip.pixel_aspect = Fraction(4, 3)
+        with media.VideoWriter(tmp_path / "wide.mp4", clip) as writer:
+            for frame in clip:
+                writer.write(frame.pixels, frame)
+    turn(tmp_path / "wide.mp4", matrix)
+    with media.open_clip(tmp_path / "wide.mp4", "wide.mp4") as clip:
+        assert clip.pixel_aspect == aspect
 
 
 def test_a_damaged_clip_gives_what_is_left_and_says_so(av, tmp_path):

@@ -82,6 +82,13 @@ def test_from_the_command_to_boxes_and_to_its_end(path):
         process.communicate()
 
 
+@pytest.mark.parametrize("name", ["score_threshold", "max_megabytes", "max_megapixels"])
+def test_nan_is_no_number(name):
+    process = start("--ckpt=x", "--port=0", f"--{name}=nan")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (2, f"serve: error: --{name}: expected a number, got nan\n")
+
+
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path):
     process = start(f"--ckpt={tmp_path / 'none'}", "--port=0")
     _, errors = process.communicate(timeout=60)

@@ -79,6 +79,7 @@ def test_a_foreign_detector_becomes_one_of_ours_and_back_without_a_changed_bit(t
     assert "Detector.load" in text and "before suppression" not in text and str(tmp_path) not in text
     (folder / "ours.md").write_text("by hand", encoding="utf-8")
 
+    assert "another place than the source" in run(out, f"--output={out}", status=2)
     checkpoint_ = tmp_path / "run"
     assert "next:     python evaluate.py --ckpt=" in run(out, f"--output={checkpoint_}")
     again = tmp_path / "again.safetensors"
@@ -86,6 +87,7 @@ def test_a_foreign_detector_becomes_one_of_ours_and_back_without_a_changed_bit(t
     assert named_arrays(weights.read(again).variables).keys() == arrays.keys()
     for name, array in named_arrays(weights.read(again).variables).items():
         np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+    assert weights.read(again).training == trained.training == {}
     assert weights.read(again).recipe == trained.recipe and weights.read(again).origin == trained.origin
     assert "stays as it is" in run(again, f"--output={out}") and (folder / "ours.md").read_text() == "by hand"
 
@@ -152,6 +154,11 @@ def test_everything_is_listed_also_what_is_of_no_known_network(shared):
             "--class_names: expected distinct names, got a twice",
         ),
         (("{folder}/text.md", "--output={folder}/x"), "expected a file of weights"),
+        (("{folder}/tiny.safetensors", "--output={folder}/x.pth"), "--output: expected FILE.safetensors, or a folder"),
+        (
+            ("{folder}/theirs.safetensors", "--output={folder}/x", "--class_names=a,b,c\x1b"),
+            "--class_names: expected printable names",
+        ),
         (("{folder}/theirs.safetensors", "--output={folder}/text.md/x", "--class_names=a,b,c", NARROW), "text.md"),
     ],
 )
@@ -202,7 +209,19 @@ def bad_input(tmp_path_factory):
         ("config", ("model", "steps", 3), "its configuration describes no network"),
         ("config", ("model", "width_multiplier", 0.25), "expected shape"),
         ("config", ("model", "unknown", 1), "config.model: "),
+        ("config", ("loader", "canvas", [9000, 9000]), "config.loader.canvas: expected at most 67,108,864 pixels"),
+        ("config", ("detect", "max_detections", 10**9), "config.detect.max_detections: expected at most 100,000"),
+        ("config", ("detect", "score_threshold", "x"), "config.detect.score_threshold: expected a number"),
+        ("config", ("detect", "unknown", 1), "its configuration describes no network"),
+        ("config", ("match", "variances", [0.1, 0.1, 0.2, 0]), "config.match.variances: expected four numbers above 0"),
+        ("config", ("model", "std", [1, 1, 0]), "config.model.std: expected three numbers above 0"),
+        ("config", ("priors", "offset", float("nan")), "its configuration describes no network"),
         ("origin", "[]", "metadata origin: expected a JSON dict"),
+        ("origin", '{"file": 5}', "metadata origin: expected file, run,"),
+        ("origin", '{"origin":' * 30 + "{}" + "}" * 30, "metadata origin: expected at most 20 within each other"),
+        ("training", '{"step": -3}', "metadata training: expected step, settings and metric"),
+        ("training", '{"metric": {"value": "x"}}', "metadata training: expected step, settings and metric"),
+        ("training", '{"settings": []}', "metadata training: expected step, settings and metric"),
     ],
 )
 def test_damaged_metadata_are_one_sentence(tmp_path, key, value, expected):
@@ -257,6 +276,9 @@ def test_the_card_tells_what_is_known_and_what_is_not():
     training = {"step": 7, "metric": {"name": "11point", "value": 0.5}, "settings": {"data": {"kind": "voc"}}}
     text = card.card(trained._replace(training=training), file="a.safetensors", sha256="1" * 64, license_="mit")
     assert "0.5000 (11point)" in text and "for 7 steps on voc data" in text and 'license: "mit"' in text
+    hostile = trained._replace(class_names=("background", "<img src=x>", "[a](b)", "c\x1b[2J"))
+    text = card.card(hostile, file="a.safetensors", sha256="1" * 64)
+    assert r"\<img src=x\>, \[a\](b), c?\[2J" in text
     many = trained._replace(class_names=("background", *(f"c{k}" for k in range(300))))
     assert "and 200 more" in card.card(many, file="a.safetensors", sha256="1" * 64)
 

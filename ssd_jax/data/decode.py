@@ -52,9 +52,9 @@ class Frame(NamedTuple):
 
 def read_header(image: bytes | Path | Image.Image) -> Header:
     """Reads size and orientation. Raises ImageError if the file is missing or no image."""
-    if isinstance(image, Image.Image):
-        return _header(image)
     try:
+        if isinstance(image, Image.Image):
+            return _header(image)
         with Image.open(_open(image)) as file:
             return _header(file)
     except _DAMAGE as error:

@@ -48,8 +48,11 @@ def read_picture(image: Any, canvas: tuple[int, int], *, number: int) -> Picture
     name = str(image) if isinstance(image, str | PathLike) else f"image {number}"
     try:
         source = _source(image)
+        if isinstance(source, Path) and source.exists() and not source.is_file():
+            return Unreadable(name, "no file")  # a pipe would be waited for
+        pixels = decode.decode_image(source, limit=canvas)
         size = source.shape[:2] if isinstance(source, np.ndarray) else decode.read_header(source).upright
-        return Picture(name, (int(size[0]), int(size[1])), decode.decode_image(source, limit=canvas))
+        return Picture(name, (int(size[0]), int(size[1])), pixels)
     except decode.ImageError as error:
         return Unreadable(name, str(error))
 

@@ -10,10 +10,11 @@ from ssd_jax.media.json_lines import JsonLines
 from ssd_jax.media.names import check_inputs_stay, plan
 from ssd_jax.media.pictures import annotate, encode, read_picture
 from ssd_jax.media.video_reading import Clip, Frame, check_installed, open_camera, open_clip
-from ssd_jax.media.video_writing import VideoWriter
+from ssd_jax.media.video_writing import CopyError, VideoWriter
 
 __all__ = [
     "Clip",
+    "CopyError",
     "Found",
     "Frame",
     "JsonLines",

@@ -19,6 +19,10 @@ _BT709 = 1  # in H.273's tables of color matrices, primaries and transfer curves
 _DISK = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EIO)
 
 
+class CopyError(InputError):
+    """The copy of one video cannot be made, as of a size that x264 does not know; those of others may."""
+
+
 class VideoWriter:
     """Writes the frames of a clip to a file that takes its name only when it is finished.
 
@@ -39,6 +43,7 @@ class VideoWriter:
           sound: the file that its sound is copied from.
 
         Raises:
+          CopyError: x264 or the container does not take such frames.
           InputError: PyAV is not installed, or the file cannot be written.
         """
         check_installed()
@@ -133,7 +138,7 @@ class VideoWriter:
 
     @contextlib.contextmanager
     def _one_sentence(self) -> Iterator[None]:
-        """Turns an error of PyAV into an InputError; the file is given up."""
+        """Turns an error of PyAV into an InputError, a CopyError where the disk is not to blame; gives the file up."""
         try:
             yield
         except errors() as error:
@@ -143,7 +148,8 @@ class VideoWriter:
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{self.target}: cannot be written ({reason})") from error
+            kind = InputError if getattr(error, "errno", None) in _DISK else CopyError
+            raise kind(f"{self.target}: cannot be written ({reason})") from error
 
 
 def _packets(source: Any, streams: dict[int, Any]) -> Iterator[Any]:

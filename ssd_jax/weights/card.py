@@ -1,6 +1,7 @@
 """The card that goes with published weights: what they are, for what images, where they come from, how to use them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def card(trained: TrainedNetwork, *, file: str, sha256: str, license_: str = "",
     parameters = sum(leaf.size for name, leaf in named_arrays(trained.variables).items() if "batch_stats" not in name)
     rows = [
         ("input", f"{height} x {width} pixels (height x width), RGB"),
-        ("backbone", model["backbone"]),
+        ("backbone", _text(model["backbone"])),
         ("parameters", f"{parameters:,}"),
         ("default boxes", f"{len(trained.default_boxes):,}"),
         ("classes", f"{len(names)}"),
@@ -36,7 +37,7 @@ def card(trained: TrainedNetwork, *, file: str, sha256: str, license_: str = "",
         ("suppression", f"above an IoU of {detect['iou_threshold']:g}, class by class"),
         ("SHA-256", f"`{sha256}`"),
     ]
-    listed = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    listed = ", ".join(map(_text, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     sections = [
         _head(license_),
         f"# {file.rpartition('.')[0]}\n\nAn SSD (Liu et al., ECCV 2016) for ssd_jax: finds objects of {len(names)} "
@@ -47,10 +48,10 @@ def card(trained: TrainedNetwork, *, file: str, sha256: str, license_: str = "",
         f"## Images\n\n{_images(recipe)}",
         f"## Where it comes from\n\n{_history(published.without_folders(trained.origin), training)}",
         f"## Accuracy\n\n{_accuracy(training)}",
-        f"## License\n\n{license_ or NOT_STATED.capitalize() + '.'}",
+        f"## License\n\n{_text(license_) or NOT_STATED.capitalize() + '.'}",
     ]
     if notes:
-        sections.append("## To know\n\n" + "\n".join(f"- {note}." for note in notes))
+        sections.append("## To know\n\n" + "\n".join(f"- {_text(note)}." for note in notes))
     return "\n\n".join(sections) + "\n"
 
 
@@ -64,11 +65,11 @@ def base_card(
         "what a training starts from.",
         f"## Use\n\n```\npython train.py --config=configs/ssd300_voc.py --config.init.weights={file}\n```",
         f"## Where it comes from\n\n{_history(published.without_folders(origin), {})}",
-        f"## License\n\n{license_ or NOT_STATED.capitalize() + '.'}",
+        f"## License\n\n{_text(license_) or NOT_STATED.capitalize() + '.'}",
         f"SHA-256 of the file: `{sha256}`",
     ]
     if notes:
-        sections.append("## To know\n\n" + "\n".join(f"- {note}." for note in notes))
+        sections.append("## To know\n\n" + "\n".join(f"- {_text(note)}." for note in notes))
     return "\n\n".join(sections) + "\n"
 
 
@@ -125,11 +126,11 @@ def _history(origin: Mapping[str, Any], training: Mapping[str, Any]) -> str:
 def _origin(origin: Mapping[str, Any]) -> list[str]:
     if "file" in origin:
         return [
-            f"Weights converted from `{origin['file']}` ({origin.get('format', '?')}, {origin.get('family', '?')}), "
-            f"SHA-256 `{origin.get('sha256', '?')}`."
+            f"Weights converted from {_text(origin['file'])} ({_text(origin.get('format', '?'))}, "
+            f"{_text(origin.get('family', '?'))}), SHA-256 {_text(origin.get('sha256', '?'))}."
         ]
     if "run" in origin:
-        start = f"Started from the run `{origin['run']}` at step {origin.get('step', '?')}."
+        start = f"Started from the run {_text(origin['run'])} at step {_text(origin.get('step', '?'))}."
         return [start, *_origin(origin.get("origin", {}))]
     return []
 
@@ -140,6 +141,12 @@ def _accuracy(training: Mapping[str, Any]) -> str:
         return "Not measured by whoever published it; `evaluate.py` measures it (docs/evaluation.md of ssd_jax)."
     split = training.get("settings", {}).get("data", {}).get("eval_split") or "the evaluation split"
     return f"{metric['value']:.4f} ({metric.get('name') or 'mAP'}) on {split}, measured by train.py at this step."
+
+
+def _text(value: Any) -> str:
+    """Returns a text of somebody else's as it is to be read: no markup, no letters that cannot be printed."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in str(value))
+    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", plain)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

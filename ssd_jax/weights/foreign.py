@@ -18,6 +18,7 @@ class Foreign(NamedTuple):
     path: str
     format: str  # of readers.READERS
     converted: Converted
+    names_classes: bool  # whether it is a detector that we published
     origin: dict[str, Any]  # JSON: file, bytes, SHA-256, format, family, colors
 
 
@@ -53,7 +54,7 @@ def read_foreign(path: str | os.PathLike[str], *, family: str = "", channels: st
     }
     if converted.normalization is not None:
         origin |= {"mean": converted.normalization.mean, "std": converted.normalization.std}
-    return Foreign(place, file.format, converted, origin)
+    return Foreign(place, file.format, converted, published.holds_detector(file.metadata), origin)
 
 
 def fill(

@@ -33,6 +33,10 @@ from ssd_jax.weights.readers import safetensors
 FORMAT, VERSION = "ssd_jax", "1"
 LARGEST_SIDE = 16_384  # pixels of an input; what a file says is computed with before its arrays are compared
 LONGEST_NAME = 200  # letters of a class
+MOST_PIXELS = {"model.image_size": 4096**2, "loader.canvas": 8192**2}
+MOST_DETECTIONS = 100_000
+MOST_ORIGINS = 20  # runs that started from each other
+TEXTS = ("file", "run", "sha256", "format", "family")  # of an origin
 
 
 def write(path: str | PathLike[str], trained: TrainedNetwork) -> None:
@@ -41,6 +45,7 @@ def write(path: str | PathLike[str], trained: TrainedNetwork) -> None:
     Raises:
       InputError: if the file cannot be written, or the recipe lacks a setting.
     """
+    _check_names(trained.class_names)
     recipe = recipes.detection_part(trained.recipe)
     arrays = {name: np.asarray(array, np.float32) for name, array in named_arrays(trained.variables).items()}
     model = recipe["model"]
@@ -101,7 +106,10 @@ def read(path: str | PathLike[str]) -> TrainedNetwork:
                 raise InputError(f"{name}: expected {wanted} by its configuration, got {got}")
         leaves = [np.asarray(found[name], np.float32) for name in expected]
         variables = jax.tree.unflatten(jax.tree.structure(like), leaves)
-        origin, training = _json(file.metadata, "origin", {}), _json(file.metadata, "training", {})
+        origin, training = _facts(file.metadata)
+        for name, leaf in zip(expected, leaves, strict=True):
+            if not np.isfinite(leaf).all():
+                raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     step = training.get("step")
@@ -109,10 +117,43 @@ def read(path: str | PathLike[str]) -> TrainedNetwork:
     return TrainedNetwork(name, class_names, variables, default_boxes, recipe, origin, training, step)
 
 
+def _facts(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns origin and training, of which everything that programs use has its type."""
+    origin, training = _json(metadata, "origin", {}), _json(metadata, "training", {})
+    part: Any = origin
+    for _ in range(MOST_ORIGINS):
+        if not isinstance(part, dict) or any(type(part.get(key, "")) is not str for key in TEXTS):
+            raise InputError(f"metadata origin: expected {', '.join(TEXTS)} as texts, got {str(part)[:80]}")
+        if "origin" not in part:
+            break
+        part = part["origin"]
+    else:
+        raise InputError(f"metadata origin: expected at most {MOST_ORIGINS} within each other")
+    step, settings, metric = training.get("step"), training.get("settings", {}), training.get("metric")
+    value = metric.get("value") if isinstance(metric, dict) else 0.0 if metric is None else None
+    sound = (
+        (step is None or (type(step) is int and 0 <= step < 2**31))
+        and isinstance(settings, dict)
+        and all(isinstance(section, dict) for section in settings.values())
+        and type(value) in (int, float)
+        and type(training.get("training_images", 0)) is int
+    )
+    if not sound:
+        raise InputError(
+            f"metadata training: expected step, settings and metric as ssd_jax writes them, got {str(training)[:80]}"
+        )
+    return origin, training
+
+
 def _build(recipe: recipes.Recipe, num_classes: int) -> tuple[Any, np.ndarray]:
     """Returns the shapes of the variables and the default boxes, or says that the configuration makes no sense."""
     try:
         model, default_boxes = recipes.build_network(recipe, num_classes)
+        if not np.isfinite(default_boxes).all():
+            raise ValueError("default boxes are not finite")
+        rows = len(default_boxes)
+        shapes = (jax.ShapeDtypeStruct((rows, columns), np.float32) for columns in (4, num_classes))
+        jax.eval_shape(recipes.build_detect(recipe, default_boxes), *shapes)
         return jax.eval_shape(model.init, jax.random.key(0)), default_boxes
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -135,7 +176,7 @@ def normalization_of(metadata: Mapping[str, Any]) -> Normalization | None:
     stated = _json(metadata, "preprocessing", {})
     parts = tuple(stated.get(key) for key in ("mean", "std"))
     for part in parts:
-        if not _numbers(part, 3):
+        if not _numbers(part, 3) or (part is parts[1] and min(part) <= 0):
             raise InputError(f"metadata preprocessing: expected mean and std of three numbers, got {str(stated)[:200]}")
     return Normalization(*(tuple(map(float, part)) for part in parts))  # pyright: ignore[reportArgumentType]
 
@@ -177,13 +218,7 @@ def _settings(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, .
     if version != VERSION:
         raise InputError(f"metadata format_version: expected {VERSION}, got {version!r}; a newer ssd_jax may read it")
     class_names = _json(metadata, "class_names", [])
-    known = isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)
-    if not known or len(class_names) < 2 or class_names[0] != BACKGROUND or len(set(class_names)) != len(class_names):
-        raise InputError(
-            f"metadata class_names: expected distinct names, {BACKGROUND!r} first, got {str(class_names)[:200]}"
-        )
-    if any(not 0 < len(name) <= LONGEST_NAME or not name.isprintable() for name in class_names):
-        raise InputError(f"metadata class_names: expected printable names of up to {LONGEST_NAME} letters")
+    _check_names(class_names)
     config = _json(metadata, "config", {})
     if not all(isinstance(section, dict) for section in config.values()):
         raise InputError("metadata config: expected sections of settings")
@@ -192,11 +227,47 @@ def _settings(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, .
     for key, size in sizes.items():
         if not _numbers(size, 2) or any(type(side) is not int or not 0 < side <= LARGEST_SIDE for side in size):
             raise InputError(f"config.{key}: expected (height, width) of up to {LARGEST_SIDE} pixels, got {size!r}")
+        if size[0] * size[1] > MOST_PIXELS[key]:
+            raise InputError(f"config.{key}: expected at most {MOST_PIXELS[key]:,} pixels, got {size[0]} x {size[1]}")
+    _check_types(recipe)
     return recipe, tuple(class_names)
 
 
+def _check_names(class_names: Any) -> None:
+    """Refuses what is no list of classes, and names that would move a cursor."""
+    known = isinstance(class_names, list | tuple) and all(isinstance(name, str) for name in class_names)
+    if not known or len(class_names) < 2 or class_names[0] != BACKGROUND or len(set(class_names)) != len(class_names):
+        raise InputError(
+            f"metadata class_names: expected distinct names, {BACKGROUND!r} first, got {str(class_names)[:200]}"
+        )
+    if any(not 0 < len(name) <= LONGEST_NAME or not name.isprintable() for name in class_names):
+        raise InputError(f"metadata class_names: expected printable names of up to {LONGEST_NAME} letters")
+
+
+def _check_types(recipe: Mapping[str, Any]) -> None:
+    """Refuses what a detector or a card would stumble over."""
+    model, detect, variances = recipe["model"], recipe["detect"], recipe["match"]["variances"]
+    most = detect.get("max_detections")
+    known = {
+        "model.backbone: expected a name": type(model.get("backbone")) is str,
+        "model.mean: expected three numbers": _numbers(model.get("mean"), 3),
+        "model.std: expected three numbers above 0": _numbers(model.get("std"), 3) and min(model["std"]) > 0,
+        "match.variances: expected four numbers above 0": _numbers(variances, 4) and min(variances) > 0,
+        "detect.max_detections: expected at most 100,000": type(most) is int and 1 <= most <= MOST_DETECTIONS,
+        "detect.score_threshold: expected a number": type(detect.get("score_threshold")) in (int, float),
+        "detect.iou_threshold: expected a number": type(detect.get("iou_threshold")) in (int, float),
+    }
+    for sentence, is_so in known.items():
+        if not is_so:
+            raise InputError(f"config.{sentence}")
+
+
 def _numbers(value: Any, count: int) -> bool:
-    return isinstance(value, list | tuple) and len(value) == count and all(type(part) in (int, float) for part in value)
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == count
+        and all(type(part) in (int, float) and np.isfinite(part) for part in value)
+    )
 
 
 def _json(metadata: Mapping[str, Any], key: str, default: Any) -> Any:

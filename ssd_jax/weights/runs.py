@@ -38,7 +38,7 @@ def read_run(ckpt: str, *, step: int | None = None) -> TrainedNetwork:
     wanted = named if step is None else step
     (meta, metric, network), found, _, _ = checkpoint.read_chosen(folder, wanted, _read)
     class_names, variables, default_boxes = network
-    training = {"step": found, **_told(meta)}
+    training = dict(meta["training"]) if "training" in meta else {"step": found, **_told(meta)}
     if metric is not None:
         training["metric"] = {"name": meta["config"].get("evaluate", {}).get("metric"), "value": metric}
     name, recipe = f"{folder} (step {found})", recipes.plain(meta["config"])

@@ -85,6 +85,11 @@ def initialize(
     except InputError as error:
         raise InputError(f"config.init.weights: {error}") from error
     kept = "reset" if heads == "reset" else "keep"
+    if file.names_classes and kept == "keep":
+        raise InputError(
+            f"config.init.weights: {weights} is a detector whose classes have names; expected it as "
+            f"--config.init.ckpt={weights}, which goes by them, or --config.init.heads=reset"
+        )
     filled, report = foreign.fill(file, variables, foreign.normalization_of(recipe), heads=kept)
     # The norm of conv4_3 is SSD's own: no classifier has it, and its scale starts at 20.
     absent = [path for path in report.random if path.startswith("backbone/") and "_norm/" not in path]

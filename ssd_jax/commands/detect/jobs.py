@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssd_jax import media
-from ssd_jax.commands.detect import loops
+from ssd_jax.commands.detect import loops, wording
 from ssd_jax.commands.detect.choosing import Choice
 from ssd_jax.commands.detect.results import Results
 from ssd_jax.commands.detect.stopping import Stop
@@ -27,7 +27,7 @@ class Job(NamedTuple):
         if self.camera is not None:
             return f"camera {self.camera[0]} until Ctrl-C"
         counts = ((len(self.images), "image"), (len(self.videos), "video"))
-        return " and ".join(f"{count:,} {what}{'s' if count > 1 else ''}" for count, what in counts if count)
+        return " and ".join(wording.counted(*count) for count in counts if count[0])
 
 
 def plan(
@@ -75,7 +75,7 @@ def plan(
 def carry_out(job: Job, detector: Detector, choice: Choice, results: Results, stop: Stop) -> None:
     """Looks at everything, until it is told to stop; files that cannot be used are named, noted and skipped."""
     if job.own:
-        loops.say(f"left out: {job.own:,} files in the output folder")
+        loops.say(f"left out: {wording.counted(job.own, 'file')} in the output folder")
     for path, reason in job.problems:
         loops.say(f"{path}: skipped: {reason}")
         results.skip(path, reason)
@@ -87,17 +87,24 @@ def carry_out(job: Job, detector: Detector, choice: Choice, results: Results, st
         try:
             clip = media.open_clip(file.path, file.shown)
         except InputError as error:
-            reason = str(error).removeprefix(f"{file.shown}: ")
-            loops.say(f"{file.shown}: skipped: {loops.without_path(reason, file.path)}")
-            results.skip(file.shown, reason)
+            _skip(file, str(error).removeprefix(f"{file.shown}: "), results)
             continue
         with clip:
             sound = file.path if clip.has_sound else None
-            loops.look_at_video(detector, clip, target, results, choice, stop, sound=sound)
+            try:
+                loops.look_at_video(detector, clip, target, results, choice, stop, sound=sound)
+            except media.CopyError as error:
+                _skip(file, str(error), results)
     if job.camera is not None:
         number, target = job.camera
         with media.open_camera(number) as clip:
             loops.look_at_video(detector, clip, target, results, choice, stop)
+
+
+def _skip(file: media.Found, reason: str, results: Results) -> None:
+    reason = loops.without_path(reason, file.path)
+    loops.say(f"{file.shown}: skipped: {reason}")
+    results.skip(file.shown, reason)
 
 
 def batch_size_for(job: Job, largest: int) -> int:

@@ -14,6 +14,7 @@ from ssd_jax import media
 from ssd_jax.commands.detect.choosing import Choice
 from ssd_jax.commands.detect.results import Results
 from ssd_jax.commands.detect.stopping import Stop
+from ssd_jax.commands.inspect.text import printable
 from ssd_jax.errors import InputError
 from ssd_jax.inference import Detector, Unreadable
 
@@ -41,12 +42,13 @@ def look_at_images(
     with _bar(len(images), " images") as bar, _closing(detector.stream(paths())) as stream:
         for found in stream:
             file, target = given.popleft()
-            if isinstance(found, Unreadable):
-                reason = without_path(found.reason, file.path)
-                say(f"{file.shown}: skipped: {reason}")
-                results.skip(file.shown, reason)
-            else:
-                results.add_image(file, target, choice.apply(found))
+            with stop.completing():  # no picture without its line
+                if isinstance(found, Unreadable):
+                    reason = without_path(found.reason, file.path)
+                    say(f"{file.shown}: skipped: {reason}")
+                    results.skip(file.shown, reason)
+                else:
+                    results.add_image(file, target, choice.apply(found))
             bar.update()
 
 
@@ -73,7 +75,8 @@ def look_at_video(
     with contextlib.ExitStack() as stack:
         writer = None
         if results.draws:
-            writer = stack.enter_context(media.VideoWriter(target, clip, sound=sound))
+            writer = media.VideoWriter(target, clip, sound=sound)
+            stack.callback(_complete, writer, stop, is_whole=False)  # whatever happens
         bar = stack.enter_context(_bar(clip.num_frames, " frames"))
         # What a camera sees is wanted at once.
         rows = detector.batch_sizes[0] if clip.is_live else batch_size_of(detector.batch_sizes, clip.size)
@@ -83,17 +86,23 @@ def look_at_video(
             if isinstance(found, Unreadable):
                 raise InputError(f"{clip.name}: frame {number} cannot be used: {found.reason}")
             found = choice.apply(found)
-            if writer is not None:
-                writer.write(results.annotate(frame.pixels, found), frame)
-            results.add_frame(clip.name, number, frame.time, found)
+            with stop.completing():  # as many frames as lines
+                if writer is not None:
+                    writer.write(results.annotate(frame.pixels, found), frame)
+                results.add_frame(clip.name, number, frame.time, found)
             bar.update()
         if writer is not None:
-            writer.finish(is_whole=not stop.number)
+            _complete(writer, stop, is_whole=not stop.number)
             if writer.lost:
                 say(f"{clip.name}: the annotated copy lacks {' and '.join(writer.lost)}")
     for problem in clip.problems:
         say(f"{clip.name}: {problem}")
         results.skip(clip.name, problem)
+
+
+def _complete(writer: media.VideoWriter, stop: Stop, *, is_whole: bool) -> None:
+    with stop.completing():
+        writer.finish(is_whole=is_whole)
 
 
 def batch_size_of(batch_sizes: Sequence[int], size: tuple[int, int]) -> int:
@@ -111,7 +120,7 @@ def without_path(reason: str, path: Path) -> str:
 
 def say(line: str) -> None:
     """Prints a line above the progress bar."""
-    tqdm.tqdm.write(line, file=sys.stderr)
+    tqdm.tqdm.write(printable(line), file=sys.stderr)
 
 
 def _bar(total: int | None, unit: str) -> tqdm.tqdm:

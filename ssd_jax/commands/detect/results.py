@@ -49,23 +49,30 @@ class Results:
       counts: what was added.
     """
 
-    def __init__(self, folder: Path, forms: Collection[str], class_names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, forms: Collection[str], class_names: Sequence[str], images: Sequence[media.Found]
+    ) -> None:
         """Opens what is written as it comes.
 
         Args:
           folder: that exists.
           forms: of FORMS.
           class_names: of the detector, background first.
+          images: all that are to be added, whose names in comp4 and COCO files depend on each other.
 
         Raises:
-          InputError: a file cannot be written.
+          InputError: a file cannot be written, or comp4 files cannot hold a name.
         """
         self.counts = Counts()
+        ids = results_files.image_ids(images)
+        if "comp4" in forms:
+            results_files.check_comp4(ids, class_names)
+        self._ids = dict(zip((file.path for file in images), ids, strict=True))
         self._folder, self._forms, self._class_names = folder, forms, tuple(class_names)
         self._lines = media.JsonLines(folder / JSONL) if "jsonl" in forms else None
         self._pool = ThreadPoolExecutor(min(_MOST_WRITERS, os.cpu_count() or 1), thread_name_prefix="ssd_jax-write")
         self._pending: collections.deque[_Pending] = collections.deque()
-        self._kept: list[tuple[media.Found, ImageDetections]] = []
+        self._kept: list[ImageDetections] = []
 
     def __enter__(self) -> "Results":
         return self
@@ -76,8 +83,8 @@ class Results:
                 stack.callback(self._lines.close)
             stack.callback(self._write_files)
             stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
-            while self._pending:
-                self._finish_one()
+            for _ in self._pending:
+                stack.callback(self._finish_one)  # though another fails
 
     @property
     def draws(self) -> bool:
@@ -132,7 +139,7 @@ class Results:
         self.counts.images += 1
         self.counts.objects += len(found.labels)
         if {"comp4", "coco"} & set(self._forms):
-            self._kept.append((file, as_detections(file.shown, found)))
+            self._kept.append(as_detections(self._ids[file.path], found))
 
     def _write_line(self, entry: dict[str, Any], found: DetectedObjects) -> None:
         if self._lines is not None:
@@ -142,7 +149,7 @@ class Results:
         if "comp4" in self._forms:
             results_files.write_comp4(self._folder, self._kept, self._class_names)
         if "coco" in self._forms:
-            results_files.write_coco(self._folder, self._kept, self._class_names)
+            results_files.write_coco(self._folder, self._kept, self._class_names, list(self._ids.values()))
 
     def _draw(self, path: Path, target: Path, found: DetectedObjects) -> Path:
         picture = media.read_picture(path)

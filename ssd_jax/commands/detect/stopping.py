@@ -13,14 +13,29 @@ class Stop:
 
     Attributes:
       number: of the signal that asked for it; 0 = none has.
+      is_completing: while set, not even a second signal interrupts: what is half written would be lost.
+      is_postponed: whether a second signal came meanwhile.
     """
 
     number = 0
+    is_completing = is_postponed = False
 
     @property
     def status(self) -> int:
         """The exit status, as shells report a signal: 130 for Ctrl-C, 143 for SIGTERM; 0 = none."""
         return 128 + self.number if self.number else 0
+
+    @contextlib.contextmanager
+    def completing(self) -> Iterator[None]:
+        """Within it, ``is_completing`` is set; a second signal interrupts at its end."""
+        self.is_completing = True
+        try:
+            yield
+        finally:
+            self.is_completing = False
+        if self.is_postponed:
+            self.is_postponed = False
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -29,6 +44,9 @@ def listening() -> Iterator[Stop]:
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if stop.number and stop.is_completing:
+            stop.is_postponed = True
+            return
         if stop.number:
             raise KeyboardInterrupt
         stop.number = number

@@ -7,6 +7,7 @@ and knows no users or passwords. Ctrl-C ends it, with status 130. See docs/serve
 """
 
 import importlib.util
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,9 @@ FLAGS = flags.FLAGS
 def define_flags(_) -> None:
     """Defines the options; not at import, so that other programs may import this module."""
     flags.DEFINE_string("ckpt", None, "A run's folder, a .safetensors file or an exported model.")
-    flags.DEFINE_integer("step", None, "Of the checkpoint of a run; default: the last.", lower_bound=0)
+    flags.DEFINE_integer(
+        "step", None, "Checkpoint of a run; default: the best by metric, else the newest.", lower_bound=0
+    )
     flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
     flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; another than this computer's own opens the page.")
     flags.DEFINE_string(
@@ -38,6 +41,7 @@ def define_flags(_) -> None:
 def main(_: Sequence[str]) -> int:
     """Runs the command line; serves until a signal ends the process."""
     check_libraries()
+    check_numbers()
     # Imported here, so that a wrong option is answered at once.
     import jax
 
@@ -79,6 +83,16 @@ def check_libraries() -> None:
                 f"the page needs {package}, which is not installed; run in the project's folder: "
                 'python -m pip install -e ".[serve]"'
             )
+
+
+def check_numbers() -> None:
+    """Raises InputError for nan, which absl finds between any bounds."""
+    given = dict(
+        score_threshold=FLAGS.score_threshold, max_megabytes=FLAGS.max_megabytes, max_megapixels=FLAGS.max_megapixels
+    )
+    for name, value in given.items():
+        if math.isnan(value):
+            raise InputError(f"--{name}: expected a number, got nan")
 
 
 if __name__ == "__main__":

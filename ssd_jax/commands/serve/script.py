@@ -12,6 +12,8 @@ const classes = new Map(model.classes.map((kind) => [kind.label, kind]));
 const language = document.documentElement.lang;
 const MOST = 100, RETRIES = 30, LARGEST = 4096;  // files at a time; questions to a busy server; side of a drawn picture
 const NO_ANSWER = "The server does not answer; is it still running?";
+const NO_FILE = "This file cannot be read: it is a folder, or was changed or removed after it was chosen.";
+const NOTHING = "This file is empty.";
 const results = [];  // in the order of the page; an item has {name, content, answer, card, ...}
 const waiting = [];  // those of them that are still to be sent
 const hidden = new Set();  // labels that are switched off
@@ -87,9 +89,14 @@ async function ask(item) {
     await new Promise((resolve) => setTimeout(resolve, 1000 * Number(response.headers.get("Retry-After") ?? 1)));
   }
 }
+async function isReadable(content) {
+  return content.slice(0, 1).arrayBuffer().then(() => true, () => false);
+}
 async function detect(item) {
   item.note.textContent = "Detecting \u2026";
   try {
+    if (!await isReadable(item.content)) throw NO_FILE;  // else the browser says no more than that sending failed
+    if (item.content.size === 0) throw NOTHING;
     if (item.content.size > model.limits.bytes) throw model.limits.sentence;
     item.answer = await ask(item);
     await finish(item);

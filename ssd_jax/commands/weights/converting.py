@@ -20,6 +20,7 @@ from ssd_jax.weights import card, foreign, mappings, published
 from ssd_jax.weights.network import named_arrays
 
 SUFFIX = ".safetensors"
+FOREIGN_SUFFIXES = (".safetensors", ".pth", ".pt", ".h5", ".npz", ".caffemodel", ".onnx", ".stablehlo", ".md")
 
 
 def given_settings(arguments: Sequence[str]) -> set[str]:
@@ -48,6 +49,7 @@ def convert(
       InputError: if it cannot be converted or written.
     """
     path = Path(output).expanduser()
+    _check_output(source, path, output)
     is_file = path.suffix == SUFFIX
     base = None if config is None else recipes.plain(config)
     told, notes = [], ()
@@ -70,6 +72,14 @@ def convert(
     if is_file:
         return [*told, *_write_file(trained, path, license_, notes)]
     return [*told, *_write_checkpoint(trained, path, base)]
+
+
+def _check_output(source: Source, path: Path, output: str) -> None:
+    """Refuses names that stand for another format, and the source itself."""
+    if not output or (path.suffix.lower() in FOREIGN_SUFFIXES and path.suffix != SUFFIX):
+        raise InputError(f"--output: expected FILE{SUFFIX}, or a folder for a checkpoint, got {output!r}")
+    if path.exists() and Path(source.place).exists() and path.samefile(source.place):
+        raise InputError(f"--output: expected another place than the source, got {output}")
 
 
 def detector_of(
@@ -115,6 +125,12 @@ def _class_names(num_classes: int, stated: Sequence[str]) -> tuple[str, ...]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or BACKGROUND in names or "" in names:
         raise InputError(f"--class_names: expected distinct names, got {', '.join(repeated) or 'an empty one'} twice")
+    unprintable = [name for name in names if not name.isprintable() or len(name) > published.LONGEST_NAME]
+    if unprintable:
+        longest = published.LONGEST_NAME
+        raise InputError(
+            f"--class_names: expected printable names of up to {longest} letters, got {unprintable[0][:80]!a}"
+        )
     if len(names) != num_classes - 1:
         raise InputError(f"--class_names: expected {num_classes - 1}, as many as the file has, got {len(names)}")
     return (BACKGROUND, *names)
@@ -173,6 +189,7 @@ def _write_checkpoint(trained: weights.TrainedNetwork, path: Path, base: Any) ->
         "class_names": list(trained.class_names),
         "derived": {},
         "origin": dict(trained.origin),
+        "training": dict(trained.training),
         "versions": provenance.versions(),
         "commit": provenance.git_commit(),
     }

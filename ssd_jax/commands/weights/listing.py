@@ -25,14 +25,14 @@ def lines(source: Source) -> list[str]:
 
 
 def _trained(trained: TrainedNetwork) -> Iterator[str]:
-    yield f"detector: {trained.name}"
+    yield f"detector: {_printable(trained.name)}"
     yield f"classes:  {len(trained.class_names) - 1}: {_short(', '.join(trained.class_names[1:]))}"
     model = trained.recipe["model"]
     boxes = len(trained.default_boxes)
     yield f"network:  {model['backbone']}, input {_by(model['image_size'])}, {boxes:,} default boxes"
     for title, facts in (("origin: ", published.without_folders(trained.origin)), ("training:", trained.training)):
         if facts:
-            yield f"{title} {_short(', '.join(f'{key} {value}' for key, value in facts.items()))}"
+            yield f"{title} {_short(_printable(', '.join(f'{key} {value}' for key, value in facts.items())))}"
 
 
 def _file(file: TensorFile) -> Iterator[str]:

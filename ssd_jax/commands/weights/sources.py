@@ -16,6 +16,7 @@ class Source(NamedTuple):
     foreign: foreign.Foreign | None
     file: TensorFile | None  # what a file holds, whosever it is
     unknown: str = ""  # why it is of no known network
+    place: str = ""  # the file or folder
 
 
 def open_source(place: str, *, step: int | None, family: str, channels: str, tiling: str, need_family: bool) -> Source:
@@ -43,12 +44,12 @@ def open_source(place: str, *, step: int | None, family: str, channels: str, til
         stray = [name for name, value in foreign_options.items() if value]
         if stray:
             raise InputError(f"--{stray[0]}: expected a file of others, got {place}, which says so itself")
-        return Source(weights.read(place, step=step), None, file)
+        return Source(weights.read(place, step=step), None, file, place=runs.split_step(place)[0])
     if step is not None:
         raise InputError(f"--step: expected the folder of a run, got the file {place}")
     try:
-        return Source(None, foreign.read_foreign(path, **foreign_options), file)
+        return Source(None, foreign.read_foreign(path, **foreign_options), file, place=str(path))
     except InputError as error:
         if need_family or family:
             raise
-        return Source(None, None, file, str(error))
+        return Source(None, None, file, str(error), str(path))
