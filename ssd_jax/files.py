@@ -19,18 +19,32 @@ def write_bytes(path: str | PathLike[str], data: bytes) -> None:
     Raises:
       InputError: the file cannot be written; nothing temporary is left.
     """
+    with staged(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def staged(path: str | PathLike[str]) -> Iterator[Path]:
+    """Lends a name beside a file, for what is to be written, and perhaps read again, before it takes the file's name.
+
+    The file is replaced at the end of the block; not if the block raises.
+
+    Raises:
+      InputError: the file cannot be written, or what the block said, about ``path`` instead of the lent name.
+    """
     target = Path(os.path.realpath(path))  # a link keeps pointing to the file
+    # Not by tempfile, whose files nobody else may read, whatever the umask says.
     temporary = target.parent / f".ssd_jax-{secrets.token_hex(8)}.tmp"
     try:
         try:
-            # Not by tempfile, whose files nobody else may read, whatever the umask says.
-            with open(temporary, "xb") as file:
-                file.write(data)
+            yield temporary
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    except InputError as error:
+        raise InputError(str(error).replace(str(temporary), str(path))) from error
 
 
 def write_text(path: str | PathLike[str], text: str) -> None:

@@ -16,9 +16,9 @@ from test_weights_start import write_caffe
 from configs import ssd300_voc
 from ssd_jax import checkpoint, weights
 from ssd_jax import recipe as recipes
-from ssd_jax.commands.weights import converting, sources
+from ssd_jax.commands.weights import converting, listing, sources
 from ssd_jax.errors import InputError
-from ssd_jax.weights import card, foreign, published, readers
+from ssd_jax.weights import foreign, published, readers
 from ssd_jax.weights.mappings import ssd_pytorch, torchvision_ssd
 from ssd_jax.weights.network import named_arrays
 
@@ -38,6 +38,22 @@ def run(*arguments, status=0, folder=None):
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if status == 0 else done.stderr
+
+
+def convert(place, output, *settings, class_names=(), license_="", channels=""):
+    """Does what the command does, in this process; settings are options of the recipe."""
+    config = ssd300_voc.get_config()
+    for setting in settings:
+        name, value = setting.removeprefix("--config.").split("=")
+        config[name.split(".")[0]][name.split(".")[1]] = json.loads(value.lower())
+    source = sources.open_source(str(place), step=None, family="", channels=channels, tiling="", need_family=True)
+    options = {"given": converting.given_options(settings), "class_names": class_names, "license_": license_}
+    return "\n".join(converting.convert(source, str(output), config=config, **options))
+
+
+def listing_of(place):
+    options = {"step": None, "family": "", "channels": "", "tiling": "", "need_family": False}
+    return "\n".join(listing.lines(sources.open_source(str(place), **options)))
 
 
 def foreign_detector(path, pairs, num_classes=21):
@@ -79,24 +95,25 @@ def test_a_foreign_detector_becomes_one_of_ours_and_back_without_a_changed_bit(t
     assert "Detector.load" in text and "before suppression" not in text and str(tmp_path) not in text
     (folder / "ours.md").write_text("by hand", encoding="utf-8")
 
-    assert "another place than the source" in run(out, f"--output={out}", status=2)
+    with pytest.raises(InputError, match="another place than the source"):
+        convert(out, out)
     checkpoint_ = tmp_path / "run"
-    assert "next:     python evaluate.py --ckpt=" in run(out, f"--output={checkpoint_}")
+    assert "next:     python evaluate.py --ckpt=" in convert(out, checkpoint_)
     again = tmp_path / "again.safetensors"
-    run(f"{checkpoint_}@0", f"--output={again}")
+    convert(f"{checkpoint_}@0", again)
     assert named_arrays(weights.read(again).variables).keys() == arrays.keys()
     for name, array in named_arrays(weights.read(again).variables).items():
         np.testing.assert_array_equal(array, arrays[name], err_msg=name)
     assert weights.read(again).training == trained.training == {}
     assert weights.read(again).recipe == trained.recipe and weights.read(again).origin == trained.origin
-    assert "stays as it is" in run(again, f"--output={out}") and (folder / "ours.md").read_text() == "by hand"
+    assert "stays as it is" in convert(again, out) and (folder / "ours.md").read_text() == "by hand"
 
 
 def test_what_is_stated_on_the_command_line_stays(tmp_path):
     foreign_detector(tmp_path / "theirs.safetensors", ssd_pytorch.detector_pairs(4, ssd_pytorch.OWN), num_classes=4)
     out = tmp_path / "ours.safetensors"
-    options = (NARROW, "--class_names=cat,dog,owl", "--channels=bgr", "--config.detect.max_detections=7")
-    run(tmp_path / "theirs.safetensors", f"--output={out}", *options)
+    settings = (NARROW, "--config.detect.max_detections=7")
+    convert(tmp_path / "theirs.safetensors", out, *settings, class_names=("cat", "dog", "owl"), channels="bgr")
     trained = weights.read(out)
     assert trained.recipe["detect"]["max_detections"] == 7 and trained.recipe["detect"]["pre_nms_top_k"] == 200
     assert trained.class_names == ("background", "cat", "dog", "owl")
@@ -119,13 +136,14 @@ def test_a_base_keeps_the_images_it_was_trained_for(tmp_path):
     published.write_base(tmp_path / "base.safetensors", base, normalization=normalization, origin=origin)
     read = foreign.read_foreign(tmp_path / "base.safetensors")
     assert read.converted.normalization == normalization and read.origin["mean"] == (1.0, 2.0, 3.0)
-    listed = run(tmp_path / "base.safetensors")
+    listed = listing_of(tmp_path / "base.safetensors")
     assert "images:   (RGB in 0..255 - (1, 2, 3)) / (4, 5, 6)" in listed and "float16" in listed
     copy = tmp_path / "copy.safetensors"
-    assert "--config.init.weights=" in run(tmp_path / "base.safetensors", f"--output={copy}")
+    assert "--config.init.weights=" in convert(tmp_path / "base.safetensors", copy)
     for name, array in readers.read(copy).tensors.items():
         np.testing.assert_array_equal(array, base[name])
-    assert "holds no detector" in run(copy, f"--output={tmp_path / 'folder'}", status=2)
+    with pytest.raises(InputError, match="holds no detector"):
+        convert(copy, tmp_path / "folder")
 
 
 def test_everything_is_listed_also_what_is_of_no_known_network(shared):
@@ -153,6 +171,34 @@ def test_everything_is_listed_also_what_is_of_no_known_network(shared):
             ("{folder}/theirs.safetensors", "--output={folder}/x", "--class_names=a,b,a"),
             "--class_names: expected distinct names, got a twice",
         ),
+        (
+            ("{folder}/theirs.safetensors", "--output={folder}/x", "--class_names=a,,b"),
+            "--class_names: expected names, got an empty one as number 2",
+        ),
+        (
+            ("{folder}/theirs.safetensors", "--output={folder}/x", "--class_names=a,background,b"),
+            "--class_names: expected 'background' in the first place or not at all",
+        ),
+        (
+            ("{folder}/theirs.safetensors", "--output={folder}/x", "--class_names=a,b,c", "--license=mit", NARROW),
+            "--license: expected none, since a checkpoint has no card",
+        ),
+        (
+            ("{folder}/tiny.safetensors", "--output={folder}/y.safetensors", "--class_names=a,b,c"),
+            "--class_names: expected none, since ",
+        ),
+        (
+            ("{folder}/tiny.safetensors", "--output={folder}/y.safetensors", NARROW),
+            "--config.model.width_multiplier: expected none, since ",
+        ),
+        (
+            ("{folder}/tiny.safetensors", "--output={folder}/x", NARROW),
+            "--config.model.width_multiplier: expected none",
+        ),
+        (("{folder}/base.npz", "--output={folder}/y.safetensors", "--tiling=coco"), "--tiling: expected none, since "),
+        (("{folder}/base.npz", "--output={folder}/y.safetensors", NARROW), "--config.model.width_multiplier: expected"),
+        (("{folder}/base.npz", "--output={folder}/y.safetensors", "--class_names=a"), "--class_names: expected none"),
+        (("{folder}/unknown.npz", "--family=torchvision_vgg16"), "unknown.npz: expected "),
         (("{folder}/text.md", "--output={folder}/x"), "expected a file of weights"),
         (("{folder}/tiny.safetensors", "--output={folder}/x.pth"), "--output: expected FILE.safetensors, or a folder"),
         (
@@ -168,19 +214,37 @@ def test_bad_input_is_one_sentence(bad_input, arguments, expected):
     output, class_names = given.pop("output", None), given.pop("class_names", "")
     step = int(given.pop("step")) if "step" in given else None
     config = ssd300_voc.get_config()
-    config.model.width_multiplier = float(given.pop(NARROW[2:].split("=")[0], 1))
+    settings = {name: given.pop(name) for name in list(given) if name.startswith("config.")}
+    config.model.width_multiplier = float(settings.get(NARROW[2:].split("=")[0], 1))
+    license_ = given.pop("license", "")
     foreign_options = {"family": "", "channels": "", "tiling": "", **given}
     with pytest.raises(InputError) as caught:
         source = sources.open_source(place, step=step, need_family=output is not None, **foreign_options)
         names = class_names.split(",") if class_names else ()
-        converting.convert(source, output, config=config, given=set(), class_names=names, license_="")
+        options = {"config": config, "given": set(settings), "class_names": names, "license_": license_}
+        converting.convert(source, output, **options)
     assert expected in str(caught.value) and "\n" not in str(caught.value)
-    assert not (bad_input / "x").exists()
+    assert not (bad_input / "x").exists() and not (bad_input / "y.safetensors").exists()
+
+
+def test_a_network_that_the_file_does_not_fill_is_refused(bad_input, monkeypatch):
+    fill = foreign.fill
+
+    def fill_less(*arguments):
+        variables, report = fill(*arguments)
+        return variables, report._replace(random=("extras/conv11_1/kernel",))
+
+    monkeypatch.setattr(foreign, "fill", fill_less)
+    with pytest.raises(InputError, match="every array of the detector, got none for 1: extras/conv11_1/kernel"):
+        convert(bad_input / "theirs.safetensors", bad_input / "y.safetensors", NARROW, class_names=("a", "b", "c"))
+    assert not (bad_input / "y.safetensors").exists()
 
 
 def test_the_command_ends_with_one_sentence_and_status_2(tmp_path):
     said = run(tmp_path / "absent.pth", status=2)
     assert said.startswith("weights: error: ") and said.count("\n") == 1
+    said = run(tmp_path / "absent.pth", NARROW, "--license=mit", status=2)
+    assert "--config.model.width_multiplier: expected --output as well, without which nothing is written" in said
 
 
 @pytest.fixture(scope="module")
@@ -189,98 +253,9 @@ def bad_input(tmp_path_factory):
     foreign_detector(folder / "theirs.safetensors", ssd_pytorch.detector_pairs(4, ssd_pytorch.OWN), num_classes=4)
     published.write(folder / "tiny.safetensors", tiny.trained())
     (folder / "text.md").write_text("no weights")
+    np.savez(folder / "base.npz", **{"backbone/conv1_1/kernel": np.ones((3, 3, 3, 2), np.float32)})
+    np.savez(folder / "unknown.npz", unknown=np.ones(3))
     return folder
-
-
-# A file from elsewhere says what is to be built before its arrays are compared.
-@pytest.mark.parametrize(
-    ("key", "value", "expected"),
-    [
-        ("format_version", "2", "metadata format_version: expected 1, got '2'"),
-        ("class_names", '["a", "b"]', "metadata class_names: expected distinct names, 'background' first"),
-        ("class_names", '["background", "a\\u001b[2J", "b", "c"]', "expected printable names"),
-        ("class_names", "{}", "metadata class_names: expected a JSON list"),
-        ("config", "no JSON", "metadata config: expected JSON, got 'no JSON'"),
-        ("config", "[" * 10_000, "metadata config: expected JSON"),
-        ("config", "{}", "config.model: expected settings, got none"),
-        ("config", ("loader", "canvas", [10**9, 10**9]), "config.loader.canvas: expected (height, width) of up to"),
-        ("config", ("model", "image_size", [0, 64]), "config.model.image_size: expected (height, width)"),
-        ("config", ("model", "backbone", "vgg99"), "config.model: "),
-        ("config", ("model", "steps", 3), "its configuration describes no network"),
-        ("config", ("model", "width_multiplier", 0.25), "expected shape"),
-        ("config", ("model", "unknown", 1), "config.model: "),
-        ("config", ("loader", "canvas", [9000, 9000]), "config.loader.canvas: expected at most 67,108,864 pixels"),
-        ("config", ("detect", "max_detections", 10**9), "config.detect.max_detections: expected at most 100,000"),
-        ("config", ("detect", "score_threshold", "x"), "config.detect.score_threshold: expected a number"),
-        ("config", ("detect", "unknown", 1), "its configuration describes no network"),
-        ("config", ("match", "variances", [0.1, 0.1, 0.2, 0]), "config.match.variances: expected four numbers above 0"),
-        ("config", ("model", "std", [1, 1, 0]), "config.model.std: expected three numbers above 0"),
-        ("config", ("priors", "offset", float("nan")), "its configuration describes no network"),
-        ("origin", "[]", "metadata origin: expected a JSON dict"),
-        ("origin", '{"file": 5}', "metadata origin: expected file, run,"),
-        ("origin", '{"origin":' * 30 + "{}" + "}" * 30, "metadata origin: expected at most 20 within each other"),
-        ("training", '{"step": -3}', "metadata training: expected step, settings and metric"),
-        ("training", '{"metric": {"value": "x"}}', "metadata training: expected step, settings and metric"),
-        ("training", '{"settings": []}', "metadata training: expected step, settings and metric"),
-    ],
-)
-def test_damaged_metadata_are_one_sentence(tmp_path, key, value, expected):
-    path = tmp_path / "a.safetensors"
-    published.write(path, tiny.trained())
-    file = readers.read(path)
-    texts = dict(file.metadata)
-    if isinstance(value, tuple):
-        config = json.loads(texts["config"])
-        config[value[0]][value[1]] = value[2]
-        value = json.dumps(config)
-    readers.safetensors.write(path, file.tensors, {**texts, key: value})
-    with pytest.raises(InputError) as caught:
-        weights.read(path)
-    assert str(caught.value).startswith(f"{path}: ") and expected in str(caught.value), str(caught.value)
-
-
-def test_missing_and_surplus_arrays_are_named(tmp_path):
-    path = tmp_path / "a.safetensors"
-    published.write(path, tiny.trained())
-    file = readers.read(path)
-    tensors = dict(file.tensors)
-    lost = tensors.pop("heads/conv4_3_norm_mbox_loc/kernel")
-    readers.safetensors.write(path, tensors, dict(file.metadata))
-    with pytest.raises(InputError, match=r"conv4_3_norm_mbox_loc/kernel: expected shape .*, got no such array"):
-        weights.read(path)
-    readers.safetensors.write(path, {**file.tensors, "more": lost}, dict(file.metadata))
-    with pytest.raises(InputError, match="more: expected no such array by its configuration, got shape"):
-        weights.read(path)
-
-
-def test_a_published_file_is_the_same_each_time_and_tells_no_folder(tmp_path):
-    trained = tiny.trained()
-    for name in ("a", "b"):
-        published.write(tmp_path / f"{name}.safetensors", trained)
-    first, second = ((tmp_path / f"{name}.safetensors").read_bytes() for name in ("a", "b"))
-    assert first == second and b"/home/me" not in first
-    read = weights.read(tmp_path / "a.safetensors")
-    assert read.class_names == trained.class_names and read.step == 7
-    assert read.recipe == recipes.detection_part(trained.recipe)
-    np.testing.assert_array_equal(read.default_boxes, trained.default_boxes)
-    stated = json.loads(readers.read(tmp_path / "a.safetensors").metadata["preprocessing"])
-    assert stated["image_size"] == [64, 64] and stated["color_order"] == "RGB"
-    with pytest.raises(InputError, match="expected no step of a file, got 3"):
-        weights.read(tmp_path / "a.safetensors", step=3)
-
-
-def test_the_card_tells_what_is_known_and_what_is_not():
-    trained = tiny.trained()
-    text = card.card(trained, file="a.safetensors", sha256="1" * 64)
-    assert "Not measured" in text and "Not stated" in text and "disk, square, triangle" in text
-    training = {"step": 7, "metric": {"name": "11point", "value": 0.5}, "settings": {"data": {"kind": "voc"}}}
-    text = card.card(trained._replace(training=training), file="a.safetensors", sha256="1" * 64, license_="mit")
-    assert "0.5000 (11point)" in text and "for 7 steps on voc data" in text and 'license: "mit"' in text
-    hostile = trained._replace(class_names=("background", "<img src=x>", "[a](b)", "c\x1b[2J"))
-    text = card.card(hostile, file="a.safetensors", sha256="1" * 64)
-    assert r"\<img src=x\>, \[a\](b), c?\[2J" in text
-    many = trained._replace(class_names=("background", *(f"c{k}" for k in range(300))))
-    assert "and 200 more" in card.card(many, file="a.safetensors", sha256="1" * 64)
 
 
 def test_usual_names_are_those_of_the_data(shared):

@@ -12,7 +12,9 @@ from configs import ssd300_voc
 from ssd_jax import recipe as recipes
 from ssd_jax import weights
 from ssd_jax.errors import InputError
-from ssd_jax.weights import readers
+from ssd_jax.weights import foreign, readers, start
+from ssd_jax.weights.mappings import torchvision_ssd
+from ssd_jax.weights.network import named_arrays
 
 RECIPE = recipes.plain(ssd300_voc.get_config())
 
@@ -98,6 +100,21 @@ def test_what_is_required_has_to_be_complete(tmp_path, variables, backbone):
         initialize(variables, tmp_path / "part.npz", required=True)
     with pytest.raises(InputError, match="config.init.weights: this recipe starts from ImageNet weights"):
         initialize(variables, "", required=True)
+
+
+def test_heads_of_other_default_boxes_are_said(tmp_path, variables):
+    """torchvision's detector has COCO's sizes of boxes whatever it was trained on."""
+    arrays = {name: np.zeros(leaf.shape, np.float32) for name, leaf in named_arrays(variables).items()}
+    theirs = {name: arrays[ours] for name, ours in torchvision_ssd.detector_pairs(4)}
+    theirs = {name: one.transpose(3, 2, 0, 1) if one.ndim == 4 else one for name, one in theirs.items()}
+    file = tmp_path / "theirs.safetensors"
+    readers.safetensors.write(file, {name: np.ascontiguousarray(one) for name, one in theirs.items()}, {})
+    note = "its heads were trained for other default boxes than this configuration's; those are --config.model."
+    assert note in initialize(variables, file, heads="keep").report
+    converted = foreign.read_foreign(file).converted
+    same = recipes.with_overrides(RECIPE, {key: value for key, value in converted.config.items() if key in start.BOXES})
+    assert "other default boxes" not in weights.initialize(variables, same, weights=str(file), heads="keep").report
+    assert "other default boxes" not in initialize(variables, file, heads="reset").report
 
 
 def test_without_a_file_everything_stays_random_and_that_is_said(variables, caplog):

@@ -70,7 +70,8 @@ def start_from(
         trained = weights.read_trained(init["ckpt"])
         tune = functools.partial(weights.fine_tune, fresh, network.class_names, network.default_boxes, trained)
         variables, report = recipes.splat("init", tune, {"heads": init["heads"]})
-        origin = {"run": init["ckpt"], "step": trained.step, "heads": init["heads"], "origin": dict(trained.origin)}
+        origin = {**weights.describe(init["ckpt"]), "step": trained.step, "heads": init["heads"]}
+        origin["origin"] = dict(trained.origin)
         start = weights.Start(variables, report, origin)
     if start.report:
         print(start.report, flush=True)
@@ -154,7 +155,7 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
     Raises:
       InputError: on every process of the run, if another one holds it.
     """
-    busy = f"{workdir}: expected a folder that no other run writes to, but a training is at work there"
+    busy = f"{workdir}: expected a folder that no other run writes to, but another program is at work there"
     holder = f" (process {os.getpid()} on {platform.node()})"
     error = None
     with contextlib.ExitStack() as stack:

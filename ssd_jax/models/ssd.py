@@ -16,6 +16,7 @@ has it whatever ``options.batch_norm`` says. Everything else, the heads, the pri
 summary, follows from what the backbone returns.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -172,6 +173,17 @@ def build(
         mean=_channels("mean", mean, above=-math.inf),
         std=_channels("std", std, above=0),
     )
+    plain = BACKBONES[backbone](sources=from_backbone), EXTRA_BLOCKS[extra_blocks](stages, 1.0, layers.LayerOptions())
+    grids = _grids(*plain, names, tuple(image_size))
+    levels = tilings.levels(grids, image_size, boxes, tilings.per_map("steps", steps, names) if steps else ())
+    return Model(*_functions(module, tuple(image_size)), levels, names)
+
+
+# Both are remembered because JAX traces a network in 0.3 s, and what it has traced once it knows by the function.
+# Programs that build the same network in several places (to read a checkpoint, to detect) trace it once.
+@functools.lru_cache(maxsize=64)
+def _functions(module: SSD, image_size: tuple[int, int]) -> tuple[Callable, Callable, Callable]:
+    """Returns init, apply and apply_train of a network."""
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
 
     def init(key: jax.Array) -> dict[str, Any]:
@@ -188,10 +200,19 @@ def build(
         predictions, state = module.apply(variables, images, train=True, mutable=["batch_stats"])
         return predictions, dict(state)  # pyright: ignore[reportReturnType]
 
-    maps = jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x, method=SSD.features)[0], images)
-    grids = [(x.shape[1], x.shape[2]) for x in maps]
-    levels = tilings.levels(grids, image_size, boxes, tilings.per_map("steps", steps, names) if steps else ())
-    return Model(init, apply, apply_train, levels, names)
+    return init, apply, apply_train
+
+
+@functools.lru_cache(maxsize=64)
+def _grids(
+    backbone: Backbone, extras: nn.Module, sources: tuple[str, ...], image_size: tuple[int, int]
+) -> tuple[tuple[int, int], ...]:
+    """Returns rows and columns of the feature maps, which hang neither on the layers' widths nor on their options."""
+    unused = Heads(sources, (), 2, layers.LayerOptions())
+    network = SSD(backbone, extras, unused, sources=sources, mean=(0.0,) * 3, std=(1.0,) * 3)
+    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+    maps = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, method=SSD.features)[0], images)
+    return tuple((x.shape[1], x.shape[2]) for x in maps)
 
 
 def feature_names(backbone: str, num_extras: int) -> tuple[str, ...]:

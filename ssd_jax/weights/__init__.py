@@ -7,6 +7,6 @@
 from ssd_jax.weights.finetune import fine_tune, read_trained
 from ssd_jax.weights.network import TrainedNetwork
 from ssd_jax.weights.start import MISSING_WEIGHTS, Start, initialize
-from ssd_jax.weights.trained import read
+from ssd_jax.weights.trained import describe, read
 
-__all__ = ["MISSING_WEIGHTS", "Start", "TrainedNetwork", "fine_tune", "initialize", "read", "read_trained"]
+__all__ = ["MISSING_WEIGHTS", "Start", "TrainedNetwork", "describe", "fine_tune", "initialize", "read", "read_trained"]

@@ -2,13 +2,24 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ssd_jax.weights import published
+from ssd_jax.weights.mappings import Normalization
 from ssd_jax.weights.network import TrainedNetwork, named_arrays
 
 SHOWN = 100  # classes that are listed
+# Which recipe has a base, by an array that none before it has.
+RECIPES = {
+    "backbone/layer1_0_conv3/kernel": "ssd300_resnet50_coco.py",
+    "backbone/layer1_0_conv1/kernel": "ssd300_resnet34_coco.py",
+    "backbone/block10_depthwise/kernel": "ssdlite300_mobilenetv2_voc.py",
+    "": "ssd300_voc.py",
+}
 NOT_STATED = "not stated by whoever published it"
 
 
@@ -56,14 +67,34 @@ def card(trained: TrainedNetwork, *, file: str, sha256: str, license_: str = "",
 
 
 def base_card(
-    *, file: str, sha256: str, origin: Mapping[str, Any], numbers: int, license_: str = "", notes: Sequence[str] = ()
+    arrays: Mapping[str, np.ndarray],
+    *,
+    file: str,
+    sha256: str,
+    origin: Mapping[str, Any],
+    normalization: Normalization | None,
+    license_: str = "",
+    notes: Sequence[str] = (),
 ) -> str:
-    """Returns the card of a network's base alone; arguments as of :func:`card`."""
+    """Returns the card of a network's base alone.
+
+    Args:
+      arrays: what was written, by our names.
+      file, sha256, license_, notes: as of :func:`card`.
+      origin: where the arrays come from.
+      normalization: of the images that the first convolution expects; None: not known.
+    """
+    numbers = sum(np.size(array) for array in arrays.values())
+    recipe = next(recipe for array, recipe in RECIPES.items() if array in arrays or not array)
+    images = "It is not known which images its first convolution expects."
+    if normalization is not None:
+        images = f"Its first convolution expects what becomes of an image, 0 to 255, by {_formula(*normalization)}."
     sections = [
         _head(license_),
         f"# {file.rpartition('.')[0]}\n\nThe base of a detector, {numbers:,} numbers, under the names of ssd_jax: "
         "what a training starts from.",
-        f"## Use\n\n```\npython train.py --config=configs/ssd300_voc.py --config.init.weights={file}\n```",
+        f"## Use\n\n```\npython train.py --config=configs/{recipe} --config.init.weights={shlex.quote(file)}\n```",
+        f"## Images\n\n{images} `train.py` adapts them to the images of its configuration.",
         f"## Where it comes from\n\n{_history(published.without_folders(origin), {})}",
         f"## License\n\n{_text(license_) or NOT_STATED.capitalize() + '.'}",
         f"SHA-256 of the file: `{sha256}`",
@@ -94,9 +125,15 @@ def _images(recipe: Mapping[str, Any]) -> str:
     size = " x ".join(map(str, model["image_size"]))
     return (
         f"An image larger than {height} x {width} is first reduced to fit. It is then resized to {size} (bilinear, "
-        f"its aspect is not kept), and each color, 0 to 255, becomes (value - mean) / deviation with mean "
-        f"{_values(model['mean'])} and deviation {_values(model['std'])}, in the order red, green, blue. `Detector` "
-        "does all of it."
+        f"its aspect is not kept), and its colors, 0 to 255, go through {_formula(model['mean'], model['std'])}. "
+        "`Detector` does all of it."
+    )
+
+
+def _formula(mean: Sequence[float], std: Sequence[float]) -> str:
+    return (
+        f"(value - mean) / deviation with mean {_values(mean)} and deviation {_values(std)}, in the order red, green, "
+        "blue"
     )
 
 
@@ -124,14 +161,14 @@ def _history(origin: Mapping[str, Any], training: Mapping[str, Any]) -> str:
 
 
 def _origin(origin: Mapping[str, Any]) -> list[str]:
+    before = origin.get("origin", {})
     if "file" in origin:
-        return [
-            f"Weights converted from {_text(origin['file'])} ({_text(origin.get('format', '?'))}, "
-            f"{_text(origin.get('family', '?'))}), SHA-256 {_text(origin.get('sha256', '?'))}."
-        ]
+        kind = f"{_text(origin.get('format', '?'))}, {_text(origin.get('family', '?'))}"
+        start = f"Starts from {_text(origin['file'])} ({kind}), SHA-256 {_text(origin.get('sha256', '?'))}."
+        return [start, *_origin(before)]
     if "run" in origin:
-        start = f"Started from the run {_text(origin['run'])} at step {_text(origin.get('step', '?'))}."
-        return [start, *_origin(origin.get("origin", {}))]
+        start = f"Starts from the run {_text(origin['run'])} at step {_text(origin.get('step', '?'))}."
+        return [start, *_origin(before)]
     return []
 
 

@@ -42,6 +42,7 @@ def read_foreign(path: str | os.PathLike[str], *, family: str = "", channels: st
             tiling=tiling,
             normalization=published.normalization_of(file.metadata),
         )
+        before = published.origin_of(file.metadata)
     except InputError as error:  # begins with the name of an array
         raise InputError(f"{place}: {error}") from error
     origin: dict[str, Any] = {
@@ -52,6 +53,8 @@ def read_foreign(path: str | os.PathLike[str], *, family: str = "", channels: st
         "family": converted.family,
         "colors_reversed": any(mappings.REVERSED in use.how for use in converted.uses),
     }
+    if before:
+        origin["origin"] = before
     if converted.normalization is not None:
         origin |= {"mean": converted.normalization.mean, "std": converted.normalization.std}
     return Foreign(place, file.format, converted, published.holds_detector(file.metadata), origin)

@@ -16,10 +16,11 @@ and no config, and ``preprocessing`` tells which images its first convolution ex
 import json
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import PurePath
+from pathlib import PureWindowsPath
 from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
 
 from ssd_jax import recipe as recipes
@@ -76,8 +77,13 @@ def write_base(
       origin: where the arrays come from.
 
     Raises:
-      InputError: if the file cannot be written.
+      InputError: if an array has other than finite numbers, or the file cannot be written.
     """
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.floating) and array.dtype != ml_dtypes.bfloat16:
+            raise InputError(f"{name}: expected numbers of a floating type, got {array.dtype}")
+        if not np.isfinite(array).all():
+            raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
     texts: dict[str, Any] = {"origin": without_folders(origin)}
     if normalization is not None:
         texts["preprocessing"] = preprocessing(normalization)
@@ -106,7 +112,7 @@ def read(path: str | PathLike[str]) -> TrainedNetwork:
                 raise InputError(f"{name}: expected {wanted} by its configuration, got {got}")
         leaves = [np.asarray(found[name], np.float32) for name in expected]
         variables = jax.tree.unflatten(jax.tree.structure(like), leaves)
-        origin, training = _facts(file.metadata)
+        origin, training = origin_of(file.metadata), _training(file.metadata)
         for name, leaf in zip(expected, leaves, strict=True):
             if not np.isfinite(leaf).all():
                 raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
@@ -117,9 +123,17 @@ def read(path: str | PathLike[str]) -> TrainedNetwork:
     return TrainedNetwork(name, class_names, variables, default_boxes, recipe, origin, training, step)
 
 
-def _facts(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns origin and training, of which everything that programs use has its type."""
-    origin, training = _json(metadata, "origin", {}), _json(metadata, "training", {})
+def origin_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns where the arrays of a file of ours come from, as its metadata say; {} if they do not, or it is not ours.
+
+    Everything in it that programs use has its type.
+
+    Raises:
+      InputError: if they say something else there.
+    """
+    if metadata.get("format") != FORMAT:
+        return {}
+    origin = _json(metadata, "origin", {})
     part: Any = origin
     for _ in range(MOST_ORIGINS):
         if not isinstance(part, dict) or any(type(part.get(key, "")) is not str for key in TEXTS):
@@ -129,6 +143,12 @@ def _facts(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
         part = part["origin"]
     else:
         raise InputError(f"metadata origin: expected at most {MOST_ORIGINS} within each other")
+    return origin
+
+
+def _training(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is said of the training, of which everything that programs use has its type."""
+    training = _json(metadata, "training", {})
     step, settings, metric = training.get("step"), training.get("settings", {}), training.get("metric")
     value = metric.get("value") if isinstance(metric, dict) else 0.0 if metric is None else None
     sound = (
@@ -142,7 +162,7 @@ def _facts(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
         raise InputError(
             f"metadata training: expected step, settings and metric as ssd_jax writes them, got {str(training)[:80]}"
         )
-    return origin, training
+    return training
 
 
 def _build(recipe: recipes.Recipe, num_classes: int) -> tuple[Any, np.ndarray]:
@@ -203,7 +223,8 @@ def without_folders(origin: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             told[key] = without_folders(value)
         else:
-            told[key] = PurePath(value).name if key in ("file", "run") else value
+            # Of Windows, which takes both slashes: the file may come from any system. "." has no other name.
+            told[key] = (PureWindowsPath(value).name or value) if key in ("file", "run") else value
     return told
 
 

@@ -2,12 +2,13 @@
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from ssd_jax.errors import InputError
-from ssd_jax.weights import published, runs
+from ssd_jax.weights import foreign, published, runs
 from ssd_jax.weights.network import TrainedNetwork
 
-__all__ = ["TrainedNetwork", "read"]
+__all__ = ["TrainedNetwork", "describe", "read"]
 
 
 def read(place: str | PathLike[str], *, step: int | None = None) -> TrainedNetwork:
@@ -26,3 +27,16 @@ def read(place: str | PathLike[str], *, step: int | None = None) -> TrainedNetwo
     if step is not None:
         raise InputError(f"{path}: expected no step of a file, got {step}")
     return published.read(path)
+
+
+def describe(place: str | PathLike[str]) -> dict[str, Any]:
+    """Returns a note, JSON, of what :func:`read` was given: the run, or which file.
+
+    Raises:
+      InputError: if the file cannot be read.
+    """
+    path = Path(place).expanduser()
+    if not path.is_file():
+        return {"run": str(place)}
+    about = {"bytes": path.stat().st_size, "sha256": foreign.sha256(path)}
+    return {"file": str(place), **about, "format": "safetensors", "family": "ssd_jax"}

@@ -18,6 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ssd_jax.commands import cli, provenance
+from ssd_jax.errors import InputError
 
 FLAGS = flags.FLAGS
 RECIPE = provenance.CHECKOUT / "configs" / "ssd300_voc.py"
@@ -41,6 +42,10 @@ def main(argv: Sequence[str]) -> int:
     # Imported here, so that a wrong option is answered at once.
     from ssd_jax.commands.weights import converting, listing, sources
 
+    given = converting.given_options(sys.argv[1:])
+    stray = [*given, *(name for name in ("class_names", "license") if getattr(FLAGS, name))]
+    if FLAGS.output is None and stray:
+        raise InputError(f"--{min(stray)}: expected --output as well, without which nothing is written")
     source = sources.open_source(
         argv[1],
         step=FLAGS.step,
@@ -56,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         source,
         FLAGS.output,
         config=FLAGS.config,
-        given=converting.given_settings(sys.argv),
+        given=given,
         class_names=FLAGS.class_names,
         license_=FLAGS.license,
     )

@@ -48,8 +48,11 @@ def open_source(place: str, *, step: int | None, family: str, channels: str, til
     if step is not None:
         raise InputError(f"--step: expected the folder of a run, got the file {place}")
     try:
-        return Source(None, foreign.read_foreign(path, **foreign_options), file, place=str(path))
+        found = foreign.read_foreign(path, **foreign_options)
     except InputError as error:
         if need_family or family:
             raise
         return Source(None, None, file, str(error), str(path))
+    if tiling and found.converted.num_classes is None:
+        raise InputError(f"--tiling: expected none, since {path} holds no detector")
+    return Source(None, found, file, place=str(path))
