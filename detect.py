@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ssd_jax.commands import cli
+from ssd_jax.commands import cli, compilation_cache
 from ssd_jax.commands.detect import wording
 from ssd_jax.errors import InputError
 
@@ -36,6 +36,7 @@ flags.DEFINE_list("classes", [], "Names of the classes that are kept; default: a
 flags.DEFINE_integer("top_k", None, "Objects kept in each image, the best; default: all.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 32, "Images that the network sees at once, at most.", lower_bound=1)
 flags.mark_flags_as_required(["ckpt", "input"])
+compilation_cache.define_flag()
 
 SKIPPED = 3  # exit status: done, but for files that could not be used
 
@@ -50,6 +51,7 @@ def main(_) -> int:
     check_options(results.FORMS)
     job = jobs.plan(FLAGS.input, Path(FLAGS.output).expanduser(), FLAGS.write, read_stdin=sys.stdin.buffer.read)
     cli.warn_if_gpu_is_idle()
+    compilation_cache.start()
     detector = Detector.load(FLAGS.ckpt, step=FLAGS.step, batch_size=jobs.batch_size_for(job, FLAGS.batch_size))
     labels = choosing.labels_of(FLAGS.classes, detector.class_names)
     choice = choosing.Choice(FLAGS.score_threshold, labels, FLAGS.top_k)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections import ConfigDict
 
-from ssd_jax.commands import cli, distributed
+from ssd_jax.commands import cli, compilation_cache, distributed
 from ssd_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ flags.DEFINE_bool("save_detections", True, "Write the detections as files that o
 flags.DEFINE_string("submission", "", "Name of the detector: write the archive for COCO's or VOC2012's server.")
 flags.DEFINE_integer("num_pictures", 8, "Images on the contact sheet; 0 = no sheet.", lower_bound=0)
 flags.DEFINE_integer("max_picture_kb", 0, "Largest size of the contact sheet's file; 0 = no limit.", lower_bound=0)
+compilation_cache.define_flag()
 
 
 def define_config(argv: Sequence[str]) -> None:
@@ -122,6 +123,7 @@ def open_network() -> "Planned":
 
     recipe = recipes.plain(FLAGS.config)
     cli.warn_if_gpu_is_idle()
+    compilation_cache.start()
     runtime.set_matmul_precision(recipe["runtime"]["matmul_precision"])
     checks.check_settings(recipe)
     network, variables, step, choice = resume.restore_run(FLAGS.ckpt, FLAGS.step, recipe)

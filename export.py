@@ -10,7 +10,7 @@ file takes its name. docs/deploy.md says how to run each format, what is inside 
 
 from absl import flags
 
-from ssd_jax.commands import cli
+from ssd_jax.commands import cli, compilation_cache
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("ckpt", None, "Folder of a training run (its --workdir), or a published .safetensors.")
@@ -24,6 +24,7 @@ flags.DEFINE_bool("nms", True, "Suppress inside; else the boxes and probabilitie
 flags.DEFINE_integer("batch_size", None, "Fixed number of images a call; default: any.", lower_bound=1)
 flags.DEFINE_string("images", None, "An image or a folder to compare on; default: rendered pictures.")
 flags.mark_flags_as_required(["ckpt", "format", "output"])
+compilation_cache.define_flag()
 
 
 def main(_) -> int:
@@ -37,6 +38,7 @@ def main(_) -> int:
     jax.config.update("jax_traceback_in_locations_limit", 0)  # else the program names the folders of this machine
     options = export.Options(FLAGS.format, FLAGS.nms, FLAGS.batch_size, FLAGS.platforms and tuple(FLAGS.platforms))
     cli.warn_if_gpu_is_idle()
+    compilation_cache.start()
     trained = weights.read(FLAGS.ckpt, step=FLAGS.step)
     print(f"exporting {trained.name}: {len(trained.class_names) - 1} classes", flush=True)
     canvas = tuple(trained.recipe["loader"]["canvas"])

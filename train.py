@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ssd_jax.commands import cli, distributed
+from ssd_jax.commands import cli, compilation_cache, distributed
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics. An existing run is resumed.")
@@ -25,6 +25,7 @@ flags.DEFINE_bool("dry_run", False, "Run one step on real data and print memory,
 flags.DEFINE_bool("summary", False, "Print the layer table and the default boxes, and stop.")
 flags.DEFINE_string("profile", None, "START:COUNT: trace so many steps from step START on, into WORKDIR/profile.")
 flags.DEFINE_string("replay", None, "WORKDIR/nonfinite/step_N: make that step again and explain it.")
+compilation_cache.define_flag()
 
 
 def define_config(argv: Sequence[str]) -> None:
@@ -58,6 +59,8 @@ def main(_) -> int:
     settings = recipe["train"]
     recipes.splat("runtime", runtime.configure, recipe["runtime"])
     distributed.start()
+    if not FLAGS.summary:
+        compilation_cache.start()
     cli.warn_if_gpu_is_idle()
     if FLAGS.summary:
         print(describe.layer_table(recipe))

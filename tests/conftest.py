@@ -1,8 +1,10 @@
 """What every test shares: eight fake CPU devices, how XLA compiles, hypothesis without a clock, real data."""
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -27,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # The slow tests run their programs for long, so that optimization pays; and are seen as users compile them.
     flags = compiling.flags(devices=8, fast="not slow" in config.option.markexpr)
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}".strip()  # of two values the last counts
+    if not hasattr(config, "workerinput"):  # the workers of pytest-xdist inherit it
+        # Programs under test keep what they compile there, and nothing in the user's own cache.
+        folder = tempfile.mkdtemp(prefix="ssd_jax-tests-")
+        os.environ["XDG_CACHE_HOME"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     # Where Ctrl-C is ignored, as in what a shell runs in the background, so it would be in the programs under test.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)

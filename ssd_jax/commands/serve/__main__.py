@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ssd_jax.commands import cli
+from ssd_jax.commands import cli, compilation_cache
 from ssd_jax.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -36,6 +36,7 @@ def define_flags(_) -> None:
     flags.DEFINE_float("max_megapixels", 64, "Of one decoded picture.", lower_bound=0.001, upper_bound=1000)
     flags.DEFINE_integer("max_requests", 8, "Pictures at a time; one more is refused.", lower_bound=1, upper_bound=64)
     flags.mark_flag_as_required("ckpt")
+    compilation_cache.define_flag()
 
 
 def main(_: Sequence[str]) -> int:
@@ -51,6 +52,7 @@ def main(_: Sequence[str]) -> int:
 
     with listening.bind(FLAGS.host, FLAGS.port) as place:
         cli.warn_if_gpu_is_idle()
+        compilation_cache.start()
         limits = Limits(int(1e6 * FLAGS.max_megabytes), int(1e6 * FLAGS.max_megapixels), FLAGS.max_requests)
         bounds = dict(max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
         chosen = examples.of_folder(Path(FLAGS.examples).expanduser(), **bounds) if FLAGS.examples else []
