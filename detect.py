@@ -13,13 +13,14 @@ a camera; it may be repeated. What is found is drawn on copies of the pictures a
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from ssd_jax.commands import cli, compilation_cache
-from ssd_jax.commands.detect import wording
+from ssd_jax.commands.detect import forms, wording
 from ssd_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def main(_) -> int:
     from ssd_jax.commands.detect import choosing, jobs, results, stopping
     from ssd_jax.inference import Detector
 
-    check_options(results.FORMS)
     job = jobs.plan(FLAGS.input, Path(FLAGS.output).expanduser(), FLAGS.write, read_stdin=sys.stdin.buffer.read)
     cli.warn_if_gpu_is_idle()
     compilation_cache.start()
@@ -68,16 +68,18 @@ def main(_) -> int:
     return stop.status or (SKIPPED if written.counts.skipped else 0)
 
 
-def check_options(forms: tuple[str, ...]) -> None:
-    """Refuses options that mean nothing."""
+@flags.multi_flags_validator(["ckpt", "output", "write", "score_threshold"])
+def check_options(given: Mapping[str, Any]) -> bool:
+    """Refuses options that mean nothing; called when they are parsed, before JAX is imported."""
     for name in ("ckpt", "output"):
-        if not FLAGS[name].value:
+        if not given[name]:
             raise InputError(f"--{name}: expected a path, got none")
-    for form in FLAGS.write or [""]:
-        if form not in forms:
-            raise InputError(f"--write: expected some of {', '.join(forms)}, got {form!r}")
-    if math.isnan(FLAGS.score_threshold):  # which absl finds between any bounds
+    for form in given["write"] or [""]:
+        if form not in forms.FORMS:
+            raise InputError(f"--write: expected some of {', '.join(forms.FORMS)}, got {form!r}")
+    if math.isnan(given["score_threshold"]):  # which absl finds between any bounds
         raise InputError("--score_threshold: expected a number from 0 to 1, got nan")
+    return True
 
 
 def report(counts: "Counts", seconds: float) -> None:

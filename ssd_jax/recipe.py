@@ -72,6 +72,7 @@ def build_detect(recipe: Recipe, default_boxes: np.ndarray) -> Callable:
     )
 
 
+MATMUL_PRECISIONS = ("default", "tensorfloat32", "float32")
 # What detecting needs of a recipe; None = the whole section.
 DETECTION: dict[str, tuple[str, ...] | None] = {
     "model": None,
@@ -85,8 +86,10 @@ DETECTION: dict[str, tuple[str, ...] | None] = {
 def detection_part(recipe: Recipe) -> dict[str, Any]:
     """Returns the settings that a trained network needs to detect, and no others.
 
+    ``runtime.matmul_precision`` is one of them only where it is not "default".
+
     Raises:
-      InputError: if one is absent, by its name.
+      InputError: if one is absent, by its name, or the precision is unknown.
     """
     part = {}
     for section, keys in DETECTION.items():
@@ -97,7 +100,12 @@ def detection_part(recipe: Recipe) -> dict[str, Any]:
         if missing:
             raise InputError(f"config.{section}.{missing[0]}: expected a value, got none")
         part[section] = {key: options[key] for key in keys or options}
-    return part
+    precision = recipe.get("runtime", {}).get("matmul_precision", "default")
+    if precision not in MATMUL_PRECISIONS:
+        raise InputError(
+            f"config.runtime.matmul_precision: expected one of {', '.join(MATMUL_PRECISIONS)}; got {precision!r}"
+        )
+    return part if precision == "default" else {**part, "runtime": {"matmul_precision": precision}}
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The frame of the commands: what the user got wrong is said in one sentence, with exit status 2."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ flags.DEFINE_string("fail", "", "")
 def main(argv):
     if flags.FLAGS.fail == "input":
         raise InputError("folder: expected images, got none")
+    if flags.FLAGS.fail == "hostile":
+        raise InputError("a\\x1b[2J\\n\\x9b1m.png: \\udcff")
     if flags.FLAGS.fail == "interrupt":
         raise KeyboardInterrupt
     if flags.FLAGS.fail == "bug":
@@ -182,6 +185,7 @@ def test_overrides_of_a_config_without_a_file():
     [
         (["--fail=status"], 7, ""),
         (["--fail=input"], 2, "program.py: error: folder: expected images, got none\n"),
+        (["--fail=hostile"], 2, "program.py: error: a\\x1b[2J\\n\\x9b1m.png: \\udcff\n"),
         (["--fail=interrupt"], 130, "\nprogram.py: interrupted\n"),
         (["--config.sed=1"], 2, "program.py: error: unknown setting --config.sed; did you mean seed?\n"),
     ],
@@ -190,6 +194,10 @@ def test_exit_status_and_message(folder, arguments, status, stderr):
     done = run_program(folder, *arguments)
     assert (done.returncode, done.stderr) == (status, stderr)
     assert (done.stdout == "seed 1\n") == (status == 7)
+
+
+def test_names_cannot_command_the_terminal():
+    assert cli.printable("a\x1b[2Jb\udcffc é 猫\n") == "a\\x1b[2Jb\\udcffc é 猫\\n"
 
 
 def test_a_bug_keeps_its_traceback(folder):
@@ -256,6 +264,20 @@ def test_asking_for_help_is_no_mistake(folder, option):
     done = run_program(folder, option)
     assert (done.returncode, done.stderr) == (0, "")
     assert "--fail" in done.stdout and "seed" not in done.stdout
+
+
+def test_help_that_nobody_reads_is_one_sentence(folder):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-u", "program.py", "--help"]
+    done = subprocess.run(
+        command, cwd=folder, stdout=write, stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(ROOT)}, timeout=60
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "program.py: error: what it says cannot be written (Broken pipe)\n",
+    )
 
 
 def test_a_config_that_leaves_the_program_is_not_taken_for_help(folder):

@@ -13,7 +13,7 @@ from detect_stand_in import BOX, NAMES, Bright
 from PIL import Image
 
 from ssd_jax import files, media, visualize
-from ssd_jax.commands.detect import choosing, jobs, loops, results, results_files, stopping
+from ssd_jax.commands.detect import choosing, forms, jobs, loops, results, results_files, stopping
 from ssd_jax.errors import InputError
 from ssd_jax.evaluation import coco_rows, comp4_files
 from ssd_jax.inference import DetectedObjects
@@ -199,7 +199,7 @@ def test_files_of_voc_and_coco_say_the_same_as_the_lines(tmp_path):
     for name in ("000012", "000139"):
         detect_stand_in.scene().save(tmp_path / f"{name}.jpg")
     (tmp_path / "000140.jpg").write_text("no image")
-    run([tmp_path], tmp_path / "out", forms=results.FORMS, choice=choosing.Choice(0.1))
+    run([tmp_path], tmp_path / "out", forms=forms.FORMS, choice=choosing.Choice(0.1))
     ids = ["000012", "000139"]
     lines = [line for line in lines_of(tmp_path / "out") if "objects" in line]
     comp4 = comp4_files.read(tmp_path / "out" / "comp4", class_names=NAMES, ids=ids)
@@ -311,7 +311,7 @@ def test_when_it_is_to_stop_what_has_been_read_is_finished(tmp_path):
     stop = stopping.Stop()
     folder, output = many(tmp_path / "in", 12), tmp_path / "out"
     counts = run(
-        [folder], output, forms=results.FORMS, stop=stop, detector=Interrupted(3, lambda: setattr(stop, "number", 2))
+        [folder], output, forms=forms.FORMS, stop=stop, detector=Interrupted(3, lambda: setattr(stop, "number", 2))
     )
     names = [line["picture"] for line in lines_of(output)]
     assert names == [f"{number:02}.png" for number in range(4)] and counts.images == 4  # the batch was read to its end
@@ -327,7 +327,7 @@ def raise_interrupt():
 def test_a_second_ctrl_c_still_leaves_whole_files(tmp_path):
     output = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        run([many(tmp_path / "in", 12)], output, forms=results.FORMS, detector=Interrupted(5, raise_interrupt))
+        run([many(tmp_path / "in", 12)], output, forms=forms.FORMS, detector=Interrupted(5, raise_interrupt))
     names = [line["picture"] for line in lines_of(output)]
     assert names == [f"{number:02}.png" for number in range(5)]
     assert sorted(path.name for path in output.glob("*.png")) == names

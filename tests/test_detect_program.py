@@ -162,3 +162,11 @@ def test_what_the_user_got_wrong_is_one_sentence(tmp_path, environment, argument
     assert process.returncode == 2 and not said
     assert re.fullmatch(rf"detect.py: error: .*{says}.*\n", complained), complained
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_form_is_said_before_jax_is_imported(tmp_path, environment):
+    (tmp_path / "jax.py").write_text("raise SystemExit('JAX is imported')")
+    arguments = ["--ckpt=x", "--input=README.md", "--write=pdf"]
+    process = start(arguments, {**environment, "PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE)
+    _, complained = process.communicate(timeout=120)
+    assert complained == b"detect.py: error: --write: expected some of pictures, jsonl, comp4, coco, got 'pdf'\n"

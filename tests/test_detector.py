@@ -17,7 +17,8 @@ from ssd_jax.errors import InputError
 from ssd_jax.export import stablehlo
 from ssd_jax.export.program import make_exportable
 from ssd_jax.inference import DetectedObjects, Detector, Unreadable, above
-from ssd_jax.inference.detector import _batch_sizes
+from ssd_jax.inference.arguments import batch_sizes_of
+from ssd_jax.inference.program import make_program
 from ssd_jax.types import Detections
 from ssd_jax.weights import published
 
@@ -283,4 +284,19 @@ def test_odd_arguments_are_named(detector):
     ],
 )
 def test_batch_sizes_are_few(batch_size, devices, expected):
-    assert _batch_sizes(batch_size, devices) == expected
+    assert batch_sizes_of(batch_size, devices) == expected
+
+
+def test_the_precision_of_the_recipe_is_that_of_the_network_however_it_was_read(tmp_path):
+    """On CPUs all precisions compute alike, so the program is looked at; JAX's own settings stay as they are."""
+    in_full = tiny.trained()._replace(recipe=tiny.recipe(runtime__matmul_precision="float32"))
+    published.write(tmp_path / "a.safetensors", in_full)
+    stated = []
+    for trained in (in_full, published.read(tmp_path / "a.safetensors"), tiny.trained()):
+        made = make_program(trained)
+        canvas, size = np.zeros((1, *made.canvas, 3), np.uint8), np.ones((1, 2), np.int32)
+        lowered = jax.jit(made.predict).lower(trained.variables, canvas, size).as_text()
+        convolutions = [line for line in lowered.splitlines() if "stablehlo.convolution" in line]
+        stated.append({"HIGHEST" in line for line in convolutions})
+    assert stated == [{True}, {True}, {False}]
+    assert jax.config.jax_default_matmul_precision is None

@@ -4,6 +4,7 @@ import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import detect_stand_in
 import numpy as np
@@ -124,6 +125,66 @@ def test_pixels_that_are_not_square_turn_along(av, tmp_path, matrix, aspect):
     turn(tmp_path / "wide.mp4", matrix)
     with media.open_clip(tmp_path / "wide.mp4", "wide.mp4") as clip:
         assert clip.pixel_aspect == aspect
+
+
+class Opened:
+    """What PyAV opens, with frames of these stamps; their pixels hold their number."""
+
+    def __init__(self, stamps, *, rate=None):
+        stream = SimpleNamespace(
+            average_rate=rate, guessed_rate=None, time_base=Fraction(1, 10), sample_aspect_ratio=None, frames=0
+        )
+        stream.type, stream.duration, self.duration, self._stamps = "video", None, None, stamps
+        self.streams = Streams([stream])
+
+    def demux(self, _):
+        for number, stamp in enumerate(self._stamps):
+            pixels = np.full((2, 4, 3), number, np.uint8)
+            frame = SimpleNamespace(pts=stamp, rotation=0, width=4, height=2)
+            frame.to_ndarray = lambda pixels=pixels, **_: pixels
+            yield SimpleNamespace(decode=lambda frame=frame: [frame])
+
+    def close(self):
+        pass
+
+
+class Streams(list):
+    @property
+    def video(self):
+        return self
+
+    audio = ()
+
+    def best(self, kind):
+        return self[0]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "rate", "is_live", "expected"),
+    [
+        ([0, 5, 5, 3, 9], None, False, [0, 5, 6, 7, 9]),  # equal, and falling
+        ([-2, -2, -1, 0], None, False, [-2, -1, 0, 1]),  # a file may begin before 0
+        ([2, 2], None, False, [2, 3]),
+        ([0, None, None, 4], 5, False, [0, 2, 4, 5]),  # where none is known, a fifth of a second later, in tenths
+        ([1000, 1000, 990, 1010], None, True, [0, 1, 2, 10]),  # a camera counts from the start of the machine
+        ([1000, None, 1010], 5, True, [0, 2, 10]),
+    ],
+)
+def test_stamps_rise_from_frame_to_frame(stamps, rate, is_live, expected):
+    """Two frames of one time cannot be written; none is left out, and those that follow keep their time."""
+    frames = list(media.Clip(Opened(stamps, rate=rate), "a.mp4", is_live=is_live))
+    assert [frame.stamp for frame in frames] == expected
+    assert [frame.time for frame in frames] == [stamp / 10 for stamp in expected]
+    assert [int(frame.pixels[0, 0, 0]) for frame in frames] == list(range(len(stamps)))
+
+
+def test_frames_of_one_time_are_all_written(av, tmp_path):
+    with media.Clip(Opened([0, 4, 4, 2, 9]), "a.mp4") as clip:
+        with media.VideoWriter(tmp_path / "b.mp4", clip) as writer:
+            for frame in clip:
+                writer.write(frame.pixels, frame)
+    frames, times, _, _ = detect_stand_in.read_clip(tmp_path / "b.mp4")
+    assert len(frames) == 5 and times == pytest.approx([0.0, 0.4, 0.5, 0.6, 0.9])
 
 
 def test_a_damaged_clip_gives_what_is_left_and_says_so(av, tmp_path):

@@ -35,6 +35,11 @@ from ssd_jax.weights.mappings import Normalization
         ("config", ("detect", "score_threshold", "x"), "config.detect.score_threshold: expected a number"),
         ("config", ("detect", "unknown", 1), "its configuration describes no network"),
         ("config", ("match", "variances", [0.1, 0.1, 0.2, 0]), "config.match.variances: expected four numbers above 0"),
+        (
+            "config",
+            ("runtime", "matmul_precision", "half"),
+            "config.runtime.matmul_precision: expected one",
+        ),
         ("config", ("model", "std", [1, 1, 0]), "config.model.std: expected three numbers above 0"),
         ("config", ("priors", "offset", float("nan")), "its configuration describes no network"),
         ("origin", "[]", "metadata origin: expected a JSON dict"),
@@ -52,7 +57,7 @@ def test_damaged_metadata_are_one_sentence(tmp_path, key, value, expected):
     texts = dict(file.metadata)
     if isinstance(value, tuple):
         config = json.loads(texts["config"])
-        config[value[0]][value[1]] = value[2]
+        config.setdefault(value[0], {})[value[1]] = value[2]
         value = json.dumps(config)
     readers.safetensors.write(path, file.tensors, {**texts, key: value})
     with pytest.raises(InputError) as caught:

@@ -133,6 +133,11 @@ def is_traceback(record: logging.LogRecord) -> bool:
     return _is_remark(record) and bool(record.exc_info)
 
 
+def is_read_only_remark(record: logging.LogRecord) -> bool:
+    """Whether Orbax says of a manager for reading that it does not write."""
+    return _is_of_orbax(record.pathname) and record.levelno <= logging.WARNING and "read" in record.getMessage()
+
+
 def _is_remark(record: logging.LogRecord) -> bool:
     """Whether Orbax, or asyncio of tasks of Orbax, logs anything at all."""
     return record.name == "asyncio" or _is_of_orbax(record.pathname)

@@ -102,11 +102,12 @@ def open_existing(workdir: str | Path) -> ocp.CheckpointManager:
 
 
 def _open_for_reading(place: Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda metrics: metrics[METRIC])
-    for _ in range(10):
-        # While Orbax looks at the folders that it has listed, a training may delete one: then it is listed again.
-        with contextlib.suppress(FileNotFoundError):
-            return _Manager(place, options=options, item_handlers=folder.handlers())
+    with faults.quiet(faults.is_read_only_remark):
+        options = ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda metrics: metrics[METRIC])
+        for _ in range(10):
+            # While Orbax looks at the folders that it has listed, a training may delete one: then it is listed again.
+            with contextlib.suppress(FileNotFoundError):
+                return _Manager(place, options=options, item_handlers=folder.handlers())
     raise InputError(f"{place}: cannot be read, its folders vanish while they are listed")
 
 

@@ -57,7 +57,7 @@ def run(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends no program
     path = Path(argv[0])
-    name = path.parent.name if path.stem == "__main__" else path.name
+    name = printable(path.parent.name if path.stem == "__main__" else path.name)
     with contextlib.ExitStack() as at_once:
 
         def begin(rest: Sequence[str]) -> int | None:
@@ -74,7 +74,8 @@ def run(
         except (InputError, flags.Error) as error:  # flags.Error: from prepare
             _leave(f"{name}: error: {options.sentence(error)}", INPUT_ERROR)
         except KeyboardInterrupt:
-            _leave(f"\n{name}: interrupted", INTERRUPTED)
+            print(file=sys.stderr)  # the terminal has written ^C
+            _leave(f"{name}: interrupted", INTERRUPTED)
         except OSError as error:
             if not _stdout_is_lost():
                 raise
@@ -141,8 +142,13 @@ def set_up_logging() -> None:
     library.setLevel(logging.INFO)
 
 
-def _leave(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr, flush=True)
+def printable(line: str) -> str:
+    """Escapes what a terminal would obey or could not encode: names of files may hold anything, also line breaks."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
+def _leave(sentence: str, status: int) -> NoReturn:
+    print(printable(sentence), file=sys.stderr, flush=True)
     sys.exit(status)
 
 

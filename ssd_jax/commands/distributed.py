@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from absl import flags
 
+from ssd_jax.commands import cli
 from ssd_jax.errors import InputError
 
 TIMEOUT = 300  # seconds in which all processes have to appear
@@ -177,7 +178,7 @@ def _join(by_hand: ByHand | None, environ: Mapping[str, str], timeout: int) -> N
 
 
 def _give_up(message: str) -> None:
-    print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr, flush=True)
+    print(cli.printable(f"{os.path.basename(sys.argv[0])}: error: {message}"), file=sys.stderr, flush=True)
     os._exit(2)  # the main thread is within C++ and would not hear of an exception
 
 

@@ -41,7 +41,7 @@ def parse(
         rest = flag_values(argv)
         for name, argument in files:
             _check_config(name, flag_values[name], argument, argv)
-    except InputError:
+    except (InputError, BrokenPipeError):  # the latter: nobody reads the help
         raise
     except Exception as error:  # whatever a config file, which is the user's code, may raise
         raise InputError(_describe(error, argv, flag_values)) from error

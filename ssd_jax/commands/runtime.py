@@ -5,8 +5,8 @@ import os
 import jax
 
 from ssd_jax.errors import InputError
+from ssd_jax.recipe import MATMUL_PRECISIONS
 
-MATMUL_PRECISIONS = ("default", "tensorfloat32", "float32")
 # XLA's own words for it: "Guarantees run-to-run determinism on GPU." Among other things it takes the first fitting
 # kernel in place of the one that was fastest in a trial. jaxlib 0.10 and 0.12 know it, that for CPUs too; a flag that
 # XLA does not know ends the process.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = {  # its values, and what brings such an image upright
@@ -182,6 +182,9 @@ def _open(image: bytes | Path) -> io.BytesIO | Path:
 
 
 def _reason(error: Exception) -> str:
+    """Returns what is wrong, without the path, which whoever asks knows, and without the number of an error."""
     if isinstance(error, FileNotFoundError):
         return "file is missing"
-    return str(error).split("<_io.BytesIO")[0].strip() or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot identify image file"
+    return getattr(error, "strerror", None) or str(error).strip() or type(error).__name__

@@ -24,7 +24,8 @@ from ssd_jax.inference.steps import (
 )
 
 if TYPE_CHECKING:
-    from ssd_jax.inference.detector import DetectedObjects, Detector, above
+    from ssd_jax.inference.detector import Detector
+    from ssd_jax.inference.objects import DetectedObjects, above
     from ssd_jax.inference.pictures import ImageLike, Unreadable
     from ssd_jax.inference.program import Program, make_program
 
@@ -51,9 +52,9 @@ __all__ = [
 # What reads trained networks, and so imports Orbax, is imported when it is asked for: the loop of an evaluation and the
 # benchmarks do without.
 _LATE = {
-    "DetectedObjects": "detector",
+    "DetectedObjects": "objects",
     "Detector": "detector",
-    "above": "detector",
+    "above": "objects",
     "ImageLike": "pictures",
     "Unreadable": "pictures",
     "Program": "program",

@@ -1,11 +1,11 @@
 """A trained detector that takes images of any kind and size, and answers in their pixels."""
 
+import itertools
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -13,21 +13,12 @@ import numpy as np
 from ssd_jax import artifact, parallel, weights
 from ssd_jax import recipe as recipes
 from ssd_jax.errors import InputError
+from ssd_jax.inference.arguments import as_list, as_several, batch_sizes_of, check_count
+from ssd_jax.inference.compiled import Programs
+from ssd_jax.inference.objects import DetectedObjects, above, objects_in
 from ssd_jax.inference.pictures import ImageLike, Picture, Unreadable, in_batches, lay_out, read_ahead
 from ssd_jax.inference.program import make_program
-from ssd_jax.inference.steps import to_pixels
 from ssd_jax.types import Detections
-
-
-class DetectedObjects(NamedTuple):
-    """What was found in an image, in its own pixels, best first."""
-
-    id: str  # the path as it was given, or "image 3" (from 1) of what has no name
-    size: tuple[int, int]  # (height, width) of the image, upright: its EXIF orientation is applied
-    boxes: np.ndarray  # [K, 4] float32 xyxy, pixels
-    scores: np.ndarray  # [K] float32
-    labels: np.ndarray  # [K] int32, >= 1
-    names: tuple[str, ...]  # [K] of the classes
 
 
 class Detector:
@@ -36,6 +27,9 @@ class Detector:
     Images are laid on one canvas, that of the recipe, and batches come in few sizes, so that a handful of programs
     is compiled, each when it is first needed or by :meth:`warm_up`. The result of an image does not
     depend on what it is batched with. Several threads may use one detector.
+
+    It belongs to the process that made it: it cannot be pickled, and in a process that ``os.fork`` made (as
+    multiprocessing does by "fork") it may hang, since JAX's threads do not come along. Load it where it is used.
 
     Attributes:
       name: of the run or file, for messages.
@@ -69,22 +63,31 @@ class Detector:
           only_this_size: whether the program takes batches of this size alone.
 
         Raises:
-          ValueError: if batch_size is below 1, or is the only one and cannot be shared by the devices.
+          TypeError: if batch_size is no whole number.
+          ValueError: if batch_size is below 1, or is the only one and cannot be shared by the devices; or if there
+            are no devices.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        check_count("batch_size", batch_size)
+        devices = jax.local_devices() if devices is None else devices
+        if not len(devices):
+            raise ValueError("devices: expected at least one, got none")
         self.name, self.class_names, self.recipe = name, tuple(class_names), recipes.detection_part(recipe)
         self.canvas: tuple[int, int] = tuple(self.recipe["loader"]["canvas"])
         self.score_threshold = float(self.recipe["detect"]["score_threshold"])
-        self._mesh = parallel.data_mesh(jax.local_devices() if devices is None else devices)
+        self._mesh = parallel.data_mesh(devices)
         if only_this_size and batch_size % self._mesh.size:
             raise ValueError(f"devices: expected a divisor of the batch of {batch_size}, got {self._mesh.size}")
-        self.batch_sizes = (batch_size,) if only_this_size else _batch_sizes(batch_size, self._mesh.size)
+        self.batch_sizes = (batch_size,) if only_this_size else batch_sizes_of(batch_size, self._mesh.size)
         split, whole = parallel.SPLIT, parallel.REPLICATED
-        self._step = parallel.data_parallel(step, self._mesh, in_specs=(whole, split, split), out_specs=split)
+        mapped = parallel.data_parallel(step, self._mesh, in_specs=(whole, split, split), out_specs=split)
+        self._programs = Programs(mapped, self.batch_sizes)
         self._variables = parallel.replicate(variables, self._mesh)
-        self._programs: dict[int, Callable] = {}
-        self._compiling = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied, since its programs and arrays belong to the devices "
+            "of this process; use Detector.load in the other one"
+        )
 
     @classmethod
     def load(
@@ -150,8 +153,8 @@ class Detector:
         """Detects objects.
 
         Args:
-          images: one or several: paths, encoded bytes, images of Pillow, uint8 arrays [h, w, 3] RGB or [h, w] gray,
-            or one array [n, h, w, 3].
+          images: one or several: paths, encoded bytes, images of Pillow, uint8 arrays (of NumPy or JAX) [h, w, 3]
+            RGB or [h, w] gray, or one array [n, h, w, 3].
           score_threshold: leave out objects that score less; None = the lowest that is found.
 
         Returns:
@@ -159,15 +162,16 @@ class Detector:
 
         Raises:
           InputError: if an image cannot be read, by its name.
-          ValueError: if score_threshold is below the detector's own.
+          TypeError: if one is nothing of the kind.
+          ValueError: if score_threshold is below the detector's own, or not a number.
         """
-        if score_threshold is not None and score_threshold < self.score_threshold:
+        if score_threshold is not None and not score_threshold >= self.score_threshold:  # also of nan
             raise ValueError(
                 f"score_threshold: expected at least {self.score_threshold}, below which this detector finds nothing, "
                 f"got {score_threshold}"
             )
         found = []
-        for result in self.stream(_as_list(images)):
+        for result in self.stream(as_list(images)):
             if isinstance(result, Unreadable):
                 raise InputError(f"{result.id}: cannot be used: {result.reason}")
             found.append(result if score_threshold is None else above(result, score_threshold))
@@ -179,22 +183,23 @@ class Detector:
         """Detects objects in any number of images, which are read as they are needed.
 
         Images are decoded ahead in threads, and the device works on a batch while the results of the one before are
-        handed out. Closing the iterator ends both.
+        handed out. Closing the iterator ends both. Images of Pillow are decoded as they come, in the thread that
+        iterates: Pillow's are not for several threads. An array must stay as it is until its result is there.
 
         Args:
-          images: as of :meth:`__call__`.
+          images: any iterable of what :meth:`__call__` takes, or one array [n, h, w, 3].
           batch_size: images a batch; None = the largest.
 
         Yields:
           For each image what was found, or why it cannot be read, in their order.
 
         Raises:
+          TypeError: if images is a single one, or batch_size no whole number.
           ValueError: if batch_size is below 1 or above the largest.
         """
         rows = self.batch_sizes[-1] if batch_size is None else batch_size
-        if not 1 <= rows <= self.batch_sizes[-1]:
-            raise ValueError(f"batch_size: expected 1 to {self.batch_sizes[-1]}, got {batch_size}")
-        return self._stream(images, rows)
+        check_count("batch_size", rows, self.batch_sizes[-1])
+        return self._stream(as_several(images), rows)
 
     def _stream(self, images: Iterable[ImageLike], rows: int) -> Iterator[DetectedObjects | Unreadable]:
         pending: tuple[list[Picture | Unreadable], Any] | None = None
@@ -210,8 +215,16 @@ class Detector:
             yield from self._finish(*pending)
 
     def warm_up(self, batch_sizes: Iterable[int] | None = None) -> None:
-        """Compiles the programs of these numbers of images, or of all ``batch_sizes``, and runs each once."""
-        for count in self.batch_sizes if batch_sizes is None else batch_sizes:
+        """Compiles the programs of these numbers of images, or of all ``batch_sizes``, and runs each once.
+
+        Raises:
+          TypeError: if one is no whole number.
+          ValueError: if one is below 1 or above the largest.
+        """
+        counts = self.batch_sizes if batch_sizes is None else tuple(batch_sizes)
+        for count in counts:
+            check_count("batch_sizes", count, self.batch_sizes[-1])
+        for count in counts:
             black = Picture("", (1, 1), np.zeros((1, 1, 3), np.uint8))
             jax.block_until_ready(self._start([black] * count, self._rows(count)))
 
@@ -223,50 +236,11 @@ class Detector:
         """Starts to detect in a batch of so many rows; the result is on its way."""
         if not pictures:
             return None
-        batch = parallel.split(lay_out(pictures, self.canvas, rows), self._mesh)
-        return self._program(rows, batch)(self._variables, *batch)
-
-    def _program(self, rows: int, batch: Any) -> Callable:
-        with self._compiling:
-            if rows not in self._programs:
-                self._programs[rows] = self._step.lower(self._variables, *batch).compile()
-            return self._programs[rows]
+        arguments = self._variables, *parallel.split(lay_out(pictures, self.canvas, rows), self._mesh)
+        return self._programs.of(rows, *arguments)(*arguments)
 
     def _finish(self, batch: list[Picture | Unreadable], started: Any) -> Iterator[DetectedObjects | Unreadable]:
-        found: Detections | None = None if started is None else jax.device_get(started)
-        row = 0
-        for picture in batch:
-            if isinstance(picture, Unreadable):
-                yield picture
-                continue
-            one = jax.tree.map(lambda array, row=row: array[row], found)
-            row += 1
-            objects = to_pixels(one, picture.size, picture.id)
-            names = tuple(self.class_names[label] for label in objects.labels)
-            yield DetectedObjects(picture.id, picture.size, objects.boxes, objects.scores, objects.labels, names)
-
-
-def above(found: DetectedObjects, score_threshold: float) -> DetectedObjects:
-    """Returns the objects that score at least so much."""
-    count = int(np.count_nonzero(found.scores >= score_threshold))  # they come best first
-    return found._replace(
-        boxes=found.boxes[:count],
-        scores=found.scores[:count],
-        labels=found.labels[:count],
-        names=found.names[:count],
-    )
-
-
-def _as_list(images: Any) -> list[Any]:
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        return list(images)
-    return list(images) if isinstance(images, list | tuple) else [images]
-
-
-def _batch_sizes(batch_size: int, devices: int) -> tuple[int, ...]:
-    """Returns the multiples of the devices by powers of two, up to the batch size."""
-    largest = -(-batch_size // devices)
-    sizes = [1]
-    while 2 * sizes[-1] < largest:
-        sizes.append(2 * sizes[-1])
-    return tuple(devices * size for size in dict.fromkeys([*sizes, largest]))
+        found = jax.device_get(started)
+        rows = itertools.count()
+        for one in batch:
+            yield one if isinstance(one, Unreadable) else objects_in(found, next(rows), one, self.class_names)

@@ -1,5 +1,6 @@
 """A trained network as a function from pictures on a canvas to detections."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 
 from ssd_jax import recipe as recipes
 from ssd_jax.inference.steps import make_predict
-from ssd_jax.types import Detections
+from ssd_jax.types import Detections, Predictions
 from ssd_jax.weights import TrainedNetwork
 
 
@@ -32,7 +33,13 @@ def make_program(trained: TrainedNetwork) -> Program:
     model, default_boxes = recipes.build_network(recipe, len(trained.class_names))
     detect = recipes.build_detect(recipe, default_boxes)
     image_size = tuple(recipe["model"]["image_size"])
-    predict = make_predict(model, image_size)
+    network = make_predict(model, image_size)
+    precision = recipe.get("runtime", {}).get("matmul_precision", "default")
+
+    def predict(variables: Any, canvas: jax.Array, size: jax.Array) -> Predictions:
+        # Of this thread alone, while it traces; "default" leaves it to JAX's settings, as evaluate.py does.
+        with contextlib.nullcontext() if precision == "default" else jax.default_matmul_precision(precision):
+            return network(variables, canvas, size)
 
     def run(variables: Any, canvas: jax.Array, size: jax.Array) -> Detections:
         return jax.vmap(detect)(*predict(variables, canvas, size))

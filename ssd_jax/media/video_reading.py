@@ -73,8 +73,8 @@ class Clip:
             yield from self._frames
 
     def _decode(self) -> Generator[Frame]:
-        step = round(1 / (self.rate * self.time_base)) if self.rate else 1
-        last = origin = turned = damaged = count = 0
+        step = max(1, round(1 / (self.rate * self.time_base)) if self.rate else 1)
+        last, origin, turned, damaged, count = -step, 0, 0, 0, 0
         for packet in self._packets():
             try:
                 decoded = packet.decode()
@@ -82,13 +82,13 @@ class Clip:
                 damaged += 1
                 continue
             for frame in decoded:
-                stamp = last + max(1, step) if frame.pts is None else frame.pts
                 if count == 0:
-                    origin = stamp if self.is_live else 0  # a camera counts from the start of the machine
+                    origin = (frame.pts or 0) if self.is_live else 0  # a camera counts from the start of the machine
                     turned = round(frame.rotation / 90) % 4
                     self._turn(turned)
                     shape = frame.width, frame.height
-                stamp = max(stamp - origin, last + 1) if count else stamp - origin  # two at a time cannot be written
+                stamp = last + step if frame.pts is None else frame.pts - origin
+                stamp = max(stamp, last + 1) if count else stamp  # two at a time cannot be written
                 pixels = frame.to_ndarray(format="rgb24", width=shape[0], height=shape[1])
                 count, last = count + 1, stamp
                 yield Frame(np.rot90(pixels, turned), stamp, float(stamp * self.time_base))

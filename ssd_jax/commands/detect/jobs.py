@@ -38,7 +38,7 @@ def plan(
     Args:
       given: paths, globs, "-", or the number of a camera.
       output: the folder that is written to; it need not exist.
-      forms: of ``results.FORMS``.
+      forms: of ``forms.FORMS``.
       read_stdin: returns all of stdin.
 
     Raises:
@@ -102,7 +102,6 @@ def carry_out(job: Job, detector: Detector, choice: Choice, results: Results, st
 
 
 def _skip(file: media.Found, reason: str, results: Results) -> None:
-    reason = loops.without_path(reason, file.path)
     loops.say(f"{file.shown}: skipped: {reason}")
     results.skip(file.shown, reason)
 

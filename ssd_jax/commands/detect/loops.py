@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import tqdm
 
 from ssd_jax import media
+from ssd_jax.commands import cli
 from ssd_jax.commands.detect.choosing import Choice
 from ssd_jax.commands.detect.results import Results
 from ssd_jax.commands.detect.stopping import Stop
-from ssd_jax.commands.inspect.text import printable
 from ssd_jax.errors import InputError
 from ssd_jax.inference import Detector, Unreadable
 
@@ -44,9 +43,8 @@ def look_at_images(
             file, target = given.popleft()
             with stop.completing():  # no picture without its line
                 if isinstance(found, Unreadable):
-                    reason = without_path(found.reason, file.path)
-                    say(f"{file.shown}: skipped: {reason}")
-                    results.skip(file.shown, reason)
+                    say(f"{file.shown}: skipped: {found.reason}")
+                    results.skip(file.shown, found.reason)
                 else:
                     results.add_image(file, target, choice.apply(found))
             bar.update()
@@ -111,16 +109,9 @@ def batch_size_of(batch_sizes: Sequence[int], size: tuple[int, int]) -> int:
     return max((number for number in batch_sizes if number <= most), default=batch_sizes[0])
 
 
-def without_path(reason: str, path: Path) -> str:
-    """Returns what is wrong with a file without its path, which is said before, and without the error's number."""
-    for name in (repr(str(path)), str(path)):
-        reason = reason.replace(f": {name}", "").replace(name, "").strip()
-    return re.sub(r"^\[Errno \d+\] ", "", reason)
-
-
 def say(line: str) -> None:
     """Prints a line above the progress bar."""
-    tqdm.tqdm.write(printable(line), file=sys.stderr)
+    tqdm.tqdm.write(cli.printable(line), file=sys.stderr)
 
 
 def _bar(total: int | None, unit: str) -> tqdm.tqdm:

@@ -16,7 +16,6 @@ from ssd_jax.errors import InputError
 from ssd_jax.inference import DetectedObjects
 from ssd_jax.types import ImageDetections
 
-FORMS = ("pictures", "jsonl", "comp4", "coco")
 JSONL = "detections.jsonl"
 _MOST_WRITERS = 4  # threads that draw and encode; each holds a picture at full size
 
@@ -56,7 +55,7 @@ class Results:
 
         Args:
           folder: that exists.
-          forms: of FORMS.
+          forms: of ``forms.FORMS``.
           class_names: of the detector, background first.
           images: all that are to be added, whose names in comp4 and COCO files depend on each other.
 

@@ -65,7 +65,7 @@ def main(_) -> int:
     files.write_text(output / "inspection.json", json.dumps(numbers, indent=1) + "\n")
 
     print("\n".join(text.summary(findings)))
-    print(f"\npage: {text.printable(str(output / 'inspection.html'))}")
+    print(f"\npage: {cli.printable(str(output / 'inspection.html'))}")
     print(text.verdict(findings.refusals))
     return cli.INPUT_ERROR if findings.refusals else 0
 

@@ -7,14 +7,10 @@ from typing import Any
 import numpy as np
 
 from ssd_jax import inspection
+from ssd_jax.commands import cli
 from ssd_jax.commands.inspect.findings import Findings, SplitFindings
 
 NAMED = 5  # entries of a kind of problem; the page lists all
-
-
-def printable(text: str) -> str:
-    """Escapes what a terminal would obey or could not encode: names of files may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def summary(findings: Findings) -> list[str]:
@@ -29,12 +25,12 @@ def summary(findings: Findings) -> list[str]:
         lines += ["", f"suggestion: {findings.suggestion.reason}"]
         lines += [f"  {line}" for line in findings.suggestion.config_lines()]
     lines += ["", *(f"note: {remark}" for remark in findings.remarks)] if findings.remarks else []
-    return [printable(line) for line in lines]
+    return [cli.printable(line) for line in lines]
 
 
 def verdict(refusals: Sequence[str]) -> str:
     """Returns the last line: whether training can start, and every reason if not."""
-    return printable(f"training cannot start: {'; and '.join(refusals)}") if refusals else "training can start"
+    return cli.printable(f"training cannot start: {'; and '.join(refusals)}") if refusals else "training can start"
 
 
 def _overview(part: SplitFindings) -> str:
