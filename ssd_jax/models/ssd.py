@@ -174,9 +174,10 @@ def build(
         std=_channels("std", std, above=0),
     )
     plain = BACKBONES[backbone](sources=from_backbone), EXTRA_BLOCKS[extra_blocks](stages, 1.0, layers.LayerOptions())
-    grids = _grids(*plain, names, tuple(image_size))
+    grids = _grids(*plain, names, tuple(image_size))  # pyright: ignore[reportArgumentType] Flax's modules are hashable
     levels = tilings.levels(grids, image_size, boxes, tilings.per_map("steps", steps, names) if steps else ())
-    return Model(*_functions(module, tuple(image_size)), levels, names)
+    functions = _functions(module, tuple(image_size))  # pyright: ignore[reportArgumentType]
+    return Model(*functions, levels, names)
 
 
 # Both are remembered because JAX traces a network in 0.3 s, and what it has traced once it knows by the function.
