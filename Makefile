@@ -24,7 +24,7 @@ help:
 	@echo "make slow        run the tests that take long"
 	@echo "make check       lint, formatting and types"
 	@echo "make format      mend what lint and formatting can mend"
-	@echo "make bench       time the input, the network, a training step and detection on this machine"
+	@echo "make bench       time everything on this machine (an hour or so) and write it into docs/performance.md"
 	@echo "make install     only create $(VENV) and install into it"
 	@echo "make clean       delete caches and build products; runs/ and environments stay"
 	@echo "WORKERS=4 with the tests: so many processes; PYTHON=python3.13 with any of them selects another interpreter"
@@ -66,10 +66,7 @@ format: $(READY)
 	$(RUN) -m ruff format .
 
 bench: $(READY)
-	$(RUN) benchmarks/input.py
-	$(RUN) benchmarks/forward.py
-	$(RUN) benchmarks/train_step.py
-	$(RUN) benchmarks/detect.py
+	PYTHON=$(RUN) benchmarks/all.sh
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -31,7 +31,8 @@ def cases(device: str, quick: bool) -> list[Case]:
     if quick:
         return [Case(QUESTION, "tiny", 2, "float32", scene) for scene in ("sparse", "crowded")]
     if device == "cpu":
-        return [Case(QUESTION, "SSD300", 1, "float32", scene) for scene in ("sparse", "crowded")]
+        scenes = ("sparse", "crowded")
+        return [Case(QUESTION, "SSD300", batch, "float32", scene) for batch in (1, 8) for scene in scenes]
     combinations = [(network, precision) for precision in ("bfloat16", "float32") for network in ("SSD300", "SSD512")]
     return [
         Case(QUESTION, network, batch, precision, scene)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command of under nine minutes: the tests, then forward, train step and detect,
-# ours beside torchvision's where that is installed. Writes gpu.json and gpu.md to ${OUT:-benchmarks/results}.
+# Everything that needs a GPU, in one command of under nine minutes: the tests, then train step, detect, post-processing
+# and forward, ours beside torchvision's where that is installed. Writes gpu.json and gpu.md to ${OUT:-benchmarks/results}.
 #
 #   benchmarks/gpu.sh          on a machine whose JAX sees a GPU; needs jax, flax, optax, numpy and pillow
 #   benchmarks/gpu.sh --cpu    a smoke test: tiny sizes on the CPU
@@ -42,12 +42,12 @@ fi
 echo "tests that need a GPU: $tests"
 
 # The most telling question first; what one leaves of its share goes to the next.
-for question in train_step:45 detect:55 forward:100; do
+for question in train_step:40 detect:45 postprocess:45 forward:100; do
   script=${question%:*}
   seconds=$(($(left) * ${question#*:} / 100))
   "$PYTHON" "benchmarks/$script.py" --json "$parts/$script.json" --seconds "$seconds" "${options[@]}" >/dev/null || status=1
   # After each question, so that an interruption loses only what was not measured yet.
-  "$PYTHON" benchmarks/report.py --tests "$tests" "$OUT" "$parts"/{train_step,detect,forward}.json
+  "$PYTHON" benchmarks/report.py --tests "$tests" "$OUT" "$parts"/{train_step,detect,postprocess,forward}.json
 done
 cat "$OUT/gpu.md"
 exit $status

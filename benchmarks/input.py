@@ -1,17 +1,16 @@
 """How fast do images come from a folder to batches? Files in, canvases and boxes on the host out; no device.
 
 For each kind of source: images a second with one thread and with one a core, images a second of processor time
-(which other programs disturb least), and the share of what a bare loop of Pillow over the same files reaches.
+(which other programs disturb least), and the share of what a bare loop of Pillow over the same files reaches. Then
+what the host does for a training image, here and in a classic pipeline (classic.py) that augments on the host: without
+the augmentation, which is the device's here, and with it, compiled for the CPU.
 
 python benchmarks/input.py [--json FILE] [--quick] [--images N]           on files made for it, about 100 kB each
 python benchmarks/input.py --kind tfds --root DIR --split NAME            on data of your own
 """
 
 import argparse
-import contextlib
 import functools
-import io
-import json
 import os
 import statistics
 import sys
@@ -20,55 +19,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-from PIL import Image
-
-from benchmarks import timing
+from benchmarks import classic, input_rates, tables
 from benchmarks.input_files import write_layouts
+from benchmarks.input_rates import CANVAS, First, Pass, Rate, Subject
 from ssd_jax import data
-from ssd_jax.data import Source
 from ssd_jax.errors import InputError
-from ssd_jax.types import Example
 
 QUESTION = "input"
-CANVAS = (500, 500)
 REPEATS = 5
 COLUMNS = (
     *("source", "images/s, 1 thread (min-max)", "images/s, {cores} threads (min-max)"),
     *("images per processor second (min-max)", "1 thread / Pillow", "opened in, s"),
 )
-
-
-class Rate(NamedTuple):
-    """One pass over some images."""
-
-    wall: float  # images a second
-    processor: float  # images a second of processor time, all threads together
-
-
-class First(Sequence):
-    """The first images of a source, so that a pass goes over each of them once."""
-
-    def __init__(self, source: Source, count: int) -> None:
-        self._source, self._count = source, min(count, len(source))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Example:
-        return self._source[index]
-
-
-class Subject(NamedTuple):
-    """A source whose batches are timed."""
-
-    source: First
-    cache: str  # folder; "": none
-    seconds: float  # that opening took
+CLASSIC, HOST_ONLY, AUGMENTED = "classic: decode, augment", "ours, host only", "ours, augmentation on the CPU"
+PIPELINE_COLUMNS = ("pipeline", "images/s (min-max)", "images per processor second (min-max)", "/ classic (min-max)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,33 +58,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = measure(given, Path(folder, "cache"), options.images, quick=options.quick)
     print(markdown(result))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        tables.save(options.json, result)
     return 0 if any("error" not in row for row in result["rows"]) else 1
 
 
 def measure(given: Mapping[str, dict[str, str]], cache: Path, images: int, *, quick: bool) -> dict[str, Any]:
     """Times every kind, all of them in turn at each repeat, so that a busy machine disturbs all alike."""
-    cores, batch_size = cpu_count(), 4 if quick else 32
-    batches = 2 if quick else -(-images // batch_size)
-    subjects, errors = open_subjects(given, cache, batches * batch_size)
+    cores = cpu_count()
+    extent = Pass(4, 2) if quick else Pass(32, -(-images // 32))
+    subjects, errors = open_subjects(given, cache, extent.images)
     passes: dict[str, Callable[[], Rate]] = {}
     for name, subject in subjects.items():
         for threads in dict.fromkeys((1, cores)):
-            passes[f"{name} {threads}"] = functools.partial(read_batches, subject, threads, batch_size, batches)
+            passes[f"{name} {threads}"] = functools.partial(input_rates.read_batches, subject, threads, extent)
     if subjects:
-        first = next(iter(subjects.values())).source
-        passes["Pillow"] = functools.partial(read_with_pillow, first, batches * batch_size)
+        first = next(iter(subjects.values()))
+        passes["Pillow"] = functools.partial(input_rates.read_with_pillow, first.source, extent)
+        passes |= pipelines(first, extent, (48, 48) if quick else (300, 300))
     for run in passes.values():  # once for nothing: files and cache are then in memory
         run()
-    samples = [{name: run() for name, run in passes.items()} for _ in range(2 if quick else REPEATS)]
+    samples = [{name: run() for name, run in passes.items()} for _ in range(1 if quick else REPEATS)]
     rows = [row(name, subject, samples, cores) for name, subject in subjects.items()]
     rows += [{"source": name, "error": error} for name, error in errors.items()]
-    machine = timing.machine()
-    machine["versions"] |= {name: metadata.version(name) for name in ("pillow", "grain")}
-    plain = statistics.median(sample["Pillow"].wall for sample in samples) if subjects else None
-    head = {"question": QUESTION, "quick": quick, "device": "none", "machine": machine, "cores": cores}
-    return {**head, "images": batches * batch_size, "pillow_images_per_second": plain, "rows": rows}
+    head = tables.head(QUESTION, quick, "none")
+    head["machine"]["versions"] |= {name: metadata.version(name) for name in ("pillow", "grain")}
+    return {
+        **head,
+        "cores": cores,
+        "images": extent.images,
+        "pillow_images_per_second": statistics.median(one["Pillow"].wall for one in samples) if subjects else None,
+        "classic": classic.tool(),
+        "rows": rows,
+        "pipelines": [pipeline_row(name, samples) for name in passes if name in (HOST_ONLY, AUGMENTED, CLASSIC)],
+    }
 
 
 def open_subjects(
@@ -139,35 +113,15 @@ def open_subjects(
     return subjects, errors
 
 
-def read_batches(subject: Subject, threads: int, batch_size: int, batches: int) -> Rate:
-    """Reads so many training batches, from when the threads are busy."""
-    stream = data.make_loader(
-        subject.source, batch_size=batch_size, seed=0, canvas=CANVAS, num_threads=threads, cache=subject.cache
-    )
-    with contextlib.closing(stream):
-        # What is cached is checked at its first reading, so its first epoch is not counted.
-        for _ in range(threads + 1 + (batches if subject.cache else 0)):
-            next(stream)
-        return rate(batches * batch_size, lambda: [next(stream) for _ in range(batches)])
-
-
-def read_with_pillow(source: First, count: int) -> Rate:
-    """Decodes so many images of a source one after the other."""
-    images: list[Any] = [source[index % len(source)].image for index in range(count)]  # files or bytes
-
-    def run() -> None:
-        for image in images:
-            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as file:
-                np.asarray(file.convert("RGB"))
-
-    return rate(count, run)
-
-
-def rate(images: int, run: Callable[[], object]) -> Rate:
-    """Times what handles so many images."""
-    wall, processor = time.perf_counter(), time.process_time()
-    run()
-    return Rate(images / (time.perf_counter() - wall), images / max(time.process_time() - processor, 1e-9))
+def pipelines(subject: Subject, extent: Pass, output_size: tuple[int, int]) -> dict[str, Callable[[], Rate]]:
+    """Returns the passes that make training images: ours by one thread of the loader, and the classic one."""
+    classic.use_one_thread()
+    augment = input_rates.make_augment(output_size)
+    return {
+        HOST_ONLY: functools.partial(input_rates.read_batches, subject, 1, extent),
+        AUGMENTED: functools.partial(input_rates.read_batches, subject, 1, extent, augment),
+        CLASSIC: functools.partial(input_rates.read_classic, subject.source, extent, output_size),
+    }
 
 
 def row(name: str, subject: Subject, samples: Sequence[Mapping[str, Rate]], cores: int) -> dict[str, Any]:
@@ -176,33 +130,33 @@ def row(name: str, subject: Subject, samples: Sequence[Mapping[str, Rate]], core
     ratios = [sample[f"{name} 1"].wall / sample["Pillow"].wall for sample in samples]
     return {
         "source": name,
-        "one_thread": spread([found.wall for found in one]),
-        "all_cores": spread([found.wall for found in all_cores]),
-        "per_processor_second": spread([found.processor for found in all_cores]),
-        "over_pillow": spread(ratios),
+        "one_thread": tables.spread([found.wall for found in one]),
+        "all_cores": tables.spread([found.wall for found in all_cores]),
+        "per_processor_second": tables.spread([found.processor for found in all_cores]),
+        "over_pillow": tables.spread(ratios),
         "open_seconds": subject.seconds,
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Returns median, least and most."""
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+def pipeline_row(name: str, samples: Sequence[Mapping[str, Rate]]) -> dict[str, Any]:
+    """Sums the samples of one way of making training images up; it is compared by processor time."""
+    return {
+        "pipeline": name,
+        "images_per_second": tables.spread([sample[name].wall for sample in samples]),
+        "per_processor_second": tables.spread([sample[name].processor for sample in samples]),
+        "over_classic": tables.spread([sample[name].processor / sample[CLASSIC].processor for sample in samples]),
+    }
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Returns the description of the machine and the table."""
-    machine, plain = result["machine"], result["pillow_images_per_second"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    head = [
-        f"{machine['cpu']} ({result['cores']} cores)",
-        f"Python {machine['python']}, {versions}; commit {machine['commit']}; {machine['date']}",
-        f"{result['images']} images a pass; a bare loop of Pillow, 1 thread: {plain or 0:.0f} images/s",
-    ]
-    if result["quick"]:
-        head.append("quick: a few tiny images that show that the script works; the figures mean nothing")
+    """Returns the description of the machine and the tables."""
+    plain = f"a bare loop of Pillow, 1 thread: {result['pillow_images_per_second'] or 0:.0f} images/s"
     columns = [column.format(cores=result["cores"]) for column in COLUMNS]
-    lines = [columns, ["---"] * len(columns), *(_cells(entry) for entry in result["rows"])]
-    return "\n\n".join([*head, "\n".join(f"| {' | '.join(cells)} |" for cells in lines)])
+    parts = [tables.table(columns, [_cells(entry) for entry in result["rows"]])]
+    if result.get("pipelines"):
+        rows = [_pipeline_cells(entry) for entry in result["pipelines"]]
+        parts += [f"A training image, by one thread, with {result['classic']}:", tables.table(PIPELINE_COLUMNS, rows)]
+    return tables.page(result, [f"{result['images']} images a pass; {plain}"], *parts)
 
 
 def _cells(entry: Mapping[str, Any]) -> list[str]:
@@ -210,6 +164,12 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
         return [entry["source"], entry["error"], *[""] * (len(COLUMNS) - 2)]
     rates = [_range(entry[name]) for name in ("one_thread", "all_cores", "per_processor_second")]
     return [entry["source"], *rates, f"{entry['over_pillow']['median']:.2f}", f"{entry['open_seconds']:.2f}"]
+
+
+def _pipeline_cells(entry: Mapping[str, Any]) -> list[str]:
+    rates = [_range(entry[name]) for name in ("images_per_second", "per_processor_second")]
+    times = entry["over_classic"]
+    return [entry["pipeline"], *rates, f"{times['median']:.2f} ({times['low']:.2f}-{times['high']:.2f})"]
 
 
 def _range(value: Mapping[str, float]) -> str:

@@ -10,10 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-import torchvision  # pyright: ignore[reportMissingImports]
 
 from benchmarks import subjects
 from benchmarks.subjects import Case, Subject
+
+try:
+    import torchvision  # pyright: ignore[reportMissingImports]
+except RuntimeError:  # its operators do not fit this PyTorch: a build for CUDA beside one for CPUs
+    # Declared, they let it be imported; the network does without them, and detection fails and says so.
+    OPERATORS = torch.library.Library("torchvision", "DEF")  # lives as long as it is referred to
+    for name in ("nms", "qnms"):
+        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision  # pyright: ignore[reportMissingImports]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks import report, timing
+from benchmarks import report, tables, timing
 from benchmarks.subjects import Case, Subject, matrix_tflops
 
 OUT_OF_TIME = "skipped: out of time"
 PEER_NETWORKS = ("SSD300",)  # those that torchvision has
+PEER_SCENES = ("", "sparse", "crowded")  # the others are parts of ours
 SHARE_OF_OURS = 0.7  # of the time, where there is a peer to run after
 START_SECONDS = 5  # of a process, before it looks at the clock
 
@@ -64,8 +65,7 @@ def main(script: Script, arguments: Sequence[str] | None = None) -> int:
     result = compare(script, deadline=deadline, quick=options.quick)
     print(report.markdown([result]))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        tables.save(options.json, result)
     return 0 if any("error" not in row["ours"] for row in result["rows"]) else 1
 
 
@@ -76,12 +76,12 @@ def compare(script: Script, *, deadline: float, quick: bool) -> dict[str, Any]:
     device = ours.head.get("device", "cpu")
     cases = script.cases(device, quick)
     rows = [{"case": case._asdict(), "ours": ours.result(case)} for case in cases]
-    if any(case.network in PEER_NETWORKS for case in cases):
+    if any(map(peer_takes, cases)):
         peer = Side({}, {}, "torchvision is not installed")
         if has_peer:
             peer = _child(script, "peer", deadline - time.monotonic(), quick, device)
         for case, row in zip(cases, rows, strict=True):
-            if case.network in PEER_NETWORKS:
+            if peer_takes(case):
                 row["peer"] = peer.result(case)
     return {"question": script.question, "quick": quick, **ours.head, "rows": rows}
 
@@ -99,7 +99,7 @@ def run_side(
         yield {}
     longest = 0.0
     for case in script.cases(device or "cpu", quick):
-        if side == "peer" and case.network not in PEER_NETWORKS:
+        if side == "peer" and not peer_takes(case):
             continue
         start = time.monotonic()
         if start + longest > deadline:
@@ -109,6 +109,11 @@ def run_side(
         longest = max(longest, time.monotonic() - start)
         print(f"{side}: {' '.join(map(str, case))}: {report.brief(result)}", file=sys.stderr, flush=True)
         yield {"case": case, "result": result}
+
+
+def peer_takes(case: Case) -> bool:
+    """Whether torchvision can be asked the same."""
+    return case.network in PEER_NETWORKS and case.scene in PEER_SCENES
 
 
 def _peer(question: str, device: str | None) -> Callable[[Case], Subject]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import timing
 from ssd_jax import models, parallel, priors
-from ssd_jax.models import summary
+from ssd_jax.models import layers, summary, vgg
 from ssd_jax.types import Batch
 
 CLASSES = 21  # VOC and background
@@ -30,6 +30,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
         max_sizes=_SIZES_512[1],
         aspect_ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
         steps=(8, 16, 32, 64, 128, 256, 512),
+    ),
+    "SSD300, no atrous": dict(  # as configs/paper_table2.py:no_atrous
+        image_size=(300, 300),
+        backbone="vgg16_full",
+        sources=("conv4_3_norm", "conv5_3", "fc7", "conv6_2", "conv7_2", "conv8_2"),
+        extras=((256, 512, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 3, 1, 0)),
     ),
     "tiny": dict(  # shows that a script works; its figures mean nothing
         image_size=(48, 48),
@@ -50,7 +56,7 @@ class Case(NamedTuple):
     network: str  # of NETWORKS
     batch: int
     precision: str  # "float32" (TF32 on a GPU that has it) or "bfloat16"
-    scene: str = ""  # what the detector sees, see detect.py
+    scene: str = ""  # what the detector sees, see detect.py; which part of the network, see forward.py
 
 
 class Subject(NamedTuple):
@@ -83,12 +89,25 @@ def variables(name: str) -> Any:
     return jax.device_get(parallel.compile(model.init)(jax.random.key(0)))
 
 
+def build_base(name: str, precision: str) -> Callable[[Any, jax.Array], Any]:
+    """Returns base(variables of the network, images [B, H, W, 3] of zero mean) -> the maps of VGG-16."""
+    options = layers.LayerOptions(dtype=jnp.dtype(precision))
+    module = vgg.Vgg16(width_multiplier=NETWORKS[name].get("width_multiplier", 1.0), options=options)
+    return lambda variables, images: module.apply({"params": variables["params"]["backbone"]}, images, False)
+
+
 @functools.cache
-def forward_flops(name: str) -> float:
-    """Returns the operations of one image's forward pass: two for each multiply-accumulate of a convolution."""
+def forward_flops(name: str, part: str = "") -> float:
+    """Returns the operations of one image's forward pass: two for each multiply-accumulate of a convolution.
+
+    Args:
+      name: of NETWORKS.
+      part: what the names of the layers begin with, "backbone" say; "" = all.
+    """
     # A network of its own: JAX does not trace a function again that it has traced, and the layers are seen in tracing.
     model = models.build(num_classes=CLASSES, **NETWORKS[name])
-    return 2.0 * sum(layer.macs for layer in summary.layers(model, image_size(name)))
+    found = summary.layers(model, image_size(name))
+    return 2.0 * sum(layer.macs for layer in found if layer.name.startswith(part))
 
 
 def random_batch(case: Case) -> Batch:

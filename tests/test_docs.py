@@ -1,6 +1,5 @@
 """What the documents quote or point to is there."""
 
-import json
 import re
 import textwrap
 from pathlib import Path
@@ -39,12 +38,3 @@ def test_the_snippet_of_the_readme_is_code_that_a_test_runs():
     for name, code in snippets:
         source = read(ROOT / name)
         assert any(textwrap.indent(code, " " * indent) in source for indent in (0, 4, 8)), name
-
-
-def test_the_table_of_the_input_benchmark_is_that_of_its_file():
-    measured = json.loads(read(ROOT / "benchmarks" / "measured" / "input_cpu.json"))
-    page = read(ROOT / "docs" / "performance.md")
-    for row in measured["rows"]:
-        figures = [row[name] for name in ("one_thread", "all_cores", "per_processor_second")]
-        cells = [f"{one['median']:.0f} ({one['low']:.0f}-{one['high']:.0f})" for one in figures]
-        assert f"| {' | '.join(cells)} | {row['over_pillow']['median']:.2f} |" in page, row["source"]
