@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import subjects, tables, timing
 from benchmarks.runner import OUT_OF_TIME
 from ssd_jax import parallel
-from ssd_jax.models.kernel_gradients import conv_general_dilated
+from ssd_jax.models.convolution import conv_general_dilated
 
 QUESTION = "roofline"
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssd_jax.models.kernel_gradients import conv_general_dilated
+from ssd_jax.models.convolution import conv_general_dilated
 
 # Caffe's "xavier" filler with its default variance norm: uniform on +-sqrt(3 / fan_in).
 CAFFE_XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")

@@ -174,7 +174,7 @@ def build(
         std=_channels("std", std, above=0),
     )
     plain = BACKBONES[backbone](sources=from_backbone), EXTRA_BLOCKS[extra_blocks](stages, 1.0, layers.LayerOptions())
-    grids = _grids(*plain, names, tuple(image_size))  # pyright: ignore[reportArgumentType] Flax's modules are hashable
+    grids = _grids(*plain, names, tuple(image_size))
     levels = tilings.levels(grids, image_size, boxes, tilings.per_map("steps", steps, names) if steps else ())
     functions = _functions(module, tuple(image_size))  # pyright: ignore[reportArgumentType]
     return Model(*functions, levels, names)

@@ -17,6 +17,7 @@ CALLS = {
     **dict.fromkeys(("jit", "pjit"), "jaxpr"),
     **dict.fromkeys(("closed_call", "custom_jvp_call", "custom_vjp_call"), "call_jaxpr"),
 }
+PLATFORM, CHOICE = "platform_index", "cond"  # jax.lax.platform_dependent
 
 
 def lower(graph: Graph, traced: core.ClosedJaxpr, inputs: Sequence[Value]) -> list[Value]:
@@ -65,6 +66,10 @@ def _equation(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
         return lower(graph, equation.params[CALLS[name]], values)
     if name in rules.SAME:
         return values
+    if name == PLATFORM:
+        return [_constant(np.int32(equation.params["platforms"].index(None)))]  # as on any platform but the named ones
+    if name == CHOICE and isinstance(values[0].data, np.ndarray):
+        return lower(graph, equation.params["branches"][int(values[0].data)], values[1:])
     out = shape_of(equation.outvars[0].aval)
     if name not in ELEMENTWISE and name != rules.BROADCAST:
         values = [graph.whole(value, shape_of(var.aval)) for value, var in zip(values, equation.invars, strict=True)]

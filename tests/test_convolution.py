@@ -1,4 +1,4 @@
-"""The gradient by the kernel is XLA's, for every geometry that the networks use, and for every type."""
+"""Values and gradients are XLA's, for every geometry that the networks use, and for every type."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ssd_jax.models.kernel_gradients import FEW_COLUMNS, conv_general_dilated, kernel_gradient
+from ssd_jax.models.convolution import FEW_COLUMNS, Geometry, conv_general_dilated, kernel_gradient
 
 NAMES = ("NHWC", "HWIO", "NHWC")
 # size, kernel, stride, padding, dilation, channels, features
@@ -60,7 +60,7 @@ def test_both_ways_of_multiplying_are_tried():
 def test_bfloat16_sums_in_float32():
     """6,400 ones: added up in bfloat16 they would stop at 256."""
     x, gradient = jnp.ones((1, 80, 80, 64), jnp.bfloat16), jnp.ones((1, 80, 80, 4), jnp.bfloat16)
-    found = kernel_gradient(x, gradient, (1, 1))
+    found = kernel_gradient(x, gradient, (1, 1), Geometry())
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, 6400)
     for ours, theirs in zip(*both(*GEOMETRIES[0], dtype=jnp.bfloat16), strict=True):
@@ -72,8 +72,58 @@ def test_against_the_definition_by_hand():
     """x = [[1, 2], [3, 4]], gradient [[1, 10], [100, 1000]], a 2x2 kernel, one pixel of zeros below and right."""
     x = jnp.float32([[1, 2], [3, 4]])[None, :, :, None]
     gradient = jnp.float32([[1, 10], [100, 1000]])[None, :, :, None]
-    found = kernel_gradient(x, gradient, (2, 2), padding=((0, 1), (0, 1)))
+    found = kernel_gradient(x, gradient, (2, 2), Geometry(padding=((0, 1), (0, 1))))
     assert found[..., 0, 0].tolist() == [[4321, 402], [43, 4]]
+
+
+@pytest.mark.parametrize(("channels", "features", "fast"), [(128, 136, True), (120, 128, False), (128, 64, False)])
+def test_wide_maps_need_half_the_products_and_give_the_same(channels, features, fast):
+    """Sums of 9 x 128 products of float32, in another order: 1e-5 of the largest."""
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.standard_normal((2, 33, 7, channels)), jnp.float32)
+    kernel = jnp.asarray(random.standard_normal((3, 3, channels, features)), jnp.float32)
+    towards = jnp.asarray(random.standard_normal((2, 33, 7, features)), jnp.float32)
+
+    def of(function):
+        def convolve(x, kernel):
+            return function(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=NAMES)
+
+        def both(x, kernel, towards):
+            value, gradients = jax.vjp(convolve, x, kernel)
+            return value, *gradients(towards)
+
+        return jax.jit(both)
+
+    found, expected = (of(one)(x, kernel, towards) for one in (conv_general_dilated, lax.conv_general_dilated))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * float(jnp.abs(theirs).max()))
+    traced = of(conv_general_dilated).trace(x, kernel, towards)
+    # Of the six products of value and gradient each, the kernels have one row.
+    for platform, products in (("cpu", 12 if fast else 0), ("cuda", 0)):
+        lines = traced.lower(lowering_platforms=(platform,)).as_text().splitlines()
+        assert sum("stablehlo.convolution" in line and "tensor<1x3x" in line for line in lines) == products
+
+
+def test_narrow_low_or_rounded_maps_are_left_to_xla():
+    """Thirty rows and 128 channels are the least; other geometries and bfloat16 never."""
+
+    def text(shape=(1, 30, 4, 128), kernel=(3, 3, 128, 128), strides=(1, 1), pads=((1, 1), (1, 1)), dtype=jnp.float32):
+        shapes = jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct(kernel, dtype)
+
+        def convolve(x, kernel):
+            return conv_general_dilated(x, kernel, strides, pads, dimension_numbers=NAMES)
+
+        return jax.jit(convolve).trace(*shapes).lower(lowering_platforms=("cpu",)).as_text()
+
+    assert "tensor<1x3x128x128xf32>" in text()
+    others = [
+        text(shape=(1, 29, 4, 128)),
+        text(strides=(2, 2)),
+        text(pads=((0, 0), (0, 0))),
+        text(kernel=(1, 1, 128, 128)),
+        text(dtype=jnp.bfloat16),
+    ]
+    assert not any("tensor<1x3x128x128x" in other for other in others)
 
 
 def test_groups_are_left_to_xla():
