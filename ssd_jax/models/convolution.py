@@ -21,7 +21,7 @@ from jax import lax
 from ssd_jax.models import winograd
 
 # From where on the fewer multiplications outweigh the sums before and after them.
-LEAST_CHANNELS, LEAST_ROWS = 128, 30
+LEAST_CHANNELS, LEAST_ROWS = 128, 16
 FEW_COLUMNS = 64  # taps x input channels up to which all taps go into one product: three colors make thin matrices
 
 
