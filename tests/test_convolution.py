@@ -1,6 +1,7 @@
 """Values and gradients are XLA's, for every geometry that the networks use, and for every type."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -147,3 +148,19 @@ def test_it_can_be_lowered_for_gpus_where_the_gradient_stays_a_convolution():
     }
     assert "dot_general" in texts["cpu"] and "dot_general" not in texts["cuda"]
     assert "stablehlo.convolution" in texts["cuda"]
+
+
+def test_a_wide_convolution_is_exported_for_all_platforms_and_any_batch():
+    random = np.random.default_rng(0)
+    kernel = jnp.asarray(random.standard_normal((3, 3, 128, 128)), jnp.float32)
+    x = jnp.asarray(random.standard_normal((3, 16, 5, 128)), jnp.float32)
+
+    def convolve(x):
+        return conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=NAMES)
+
+    batch = jax.export.symbolic_shape("batch")[0]
+    shape = jax.ShapeDtypeStruct((batch, *x.shape[1:]), x.dtype)
+    written = jax.export.export(jax.jit(convolve), platforms=("cpu", "cuda", "tpu"))(shape).serialize()
+    read = jax.export.deserialize(written)
+    np.testing.assert_allclose(read.call(x), jax.jit(convolve)(x), atol=1e-3)  # of up to 150
+    np.testing.assert_allclose(read.call(x[:1]), read.call(x)[:1], atol=1e-3)

@@ -14,6 +14,7 @@ from test_export import assert_equal, run_alone, snippet
 from ssd_jax import export, postprocess
 from ssd_jax.errors import InputError
 from ssd_jax.export.program import detect_options, make_decode
+from ssd_jax.models import convolution as own
 from ssd_jax.types import Detections
 
 onnx = pytest.importorskip("onnx", reason='the extra "onnx" is not installed: pip install "onnx>=1.17"')
@@ -274,3 +275,26 @@ def test_what_is_no_model_is_one_sentence(tmp_path):
     (tmp_path / "it.onnx").write_bytes(b"no model")
     with pytest.raises(InputError, match="it.onnx: ONNX Runtime cannot read it"):
         model.open_runner(tmp_path / "it.onnx")
+
+
+def test_a_wide_convolution_is_one_node_whatever_cpus_make_of_it(monkeypatch):
+    """On CPUs it would be six products; a runtime has its own ways."""
+    kernel = RANDOM.normal(0, 0.05, (3, 3, 128, 128)).astype(np.float32)
+    images = RANDOM.normal(0, 1, (2, 17, 5, 128)).astype(np.float32)
+    kinds = []
+    node = graphs.Graph.node
+
+    def record(self, kind, *arguments, **options):
+        kinds.append(kind)
+        return node(self, kind, *arguments, **options)
+
+    monkeypatch.setattr(graphs.Graph, "node", record)
+    names = ("NHWC", "HWIO", "NHWC")
+
+    def convolve(x):
+        return own.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=names)
+
+    (found,) = converted(convolve, images)
+    np.testing.assert_allclose(found, jax.jit(convolve)(images), atol=1e-4)  # 1,152 products of size 0.05
+    assert kinds.count("Conv") == 1 and "If" not in kinds
+    assert "platform_index" in str(jax.make_jaxpr(convolve)(images))
