@@ -23,6 +23,7 @@ else
   for script in postprocess detect forward train_step; do ask "$script" "$device"; done
 fi
 ask roofline "$device"
+ask memory "$device"
 ask startup "$device"
 ask evaluate cpu
 "$PYTHON" benchmarks/report.py --docs || exit 1

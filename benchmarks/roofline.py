@@ -62,9 +62,8 @@ def convolutions(network: str) -> list[Convolution]:
 
     model, _ = subjects.build(network, "float32")
     images = jax.ShapeDtypeStruct((1, *subjects.image_size(network), 3), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0))
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda variables, images: model.apply(variables, images), variables, images)
+        jax.eval_shape(lambda variables, images: model.apply(variables, images), model.shapes, images)
     return found
 
 

@@ -29,12 +29,13 @@ class Watch:
 
 
 def use_cache(folder: str) -> None:
-    """Lets JAX keep what it compiles in a folder, however small it is and however fast it was compiled."""
+    """Lets JAX keep what it compiles in a folder, as the commands do."""
     import jax
 
+    from ssd_jax.commands import compilation_cache
+
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", compilation_cache.LEAST_SECONDS)
 
 
 def publish(path: Path, network: str) -> None:

@@ -76,9 +76,11 @@ def image_size(name: str) -> tuple[int, int]:
 
 
 @functools.cache
-def build(name: str, precision: str, axis_name: str | None = None) -> tuple[models.Model, np.ndarray]:
+def build(
+    name: str, precision: str, axis_name: str | None = None, *, remat: bool = False
+) -> tuple[models.Model, np.ndarray]:
     """Builds a network and its default boxes."""
-    model = models.build(num_classes=CLASSES, axis_name=axis_name, dtype=precision, **NETWORKS[name])
+    model = models.build(num_classes=CLASSES, axis_name=axis_name, dtype=precision, remat=remat, **NETWORKS[name])
     return model, priors.default_boxes(model.levels, image_size(name))
 
 

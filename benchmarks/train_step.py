@@ -47,9 +47,9 @@ def initial_state(network: str) -> Any:
     return jax.device_get(init(jax.random.key(0)))
 
 
-def ours(case: Case) -> Subject:
-    """Compiles our step."""
-    model, default_boxes = subjects.build(case.network, case.precision, parallel.AXIS)
+def make_step(case: Case, mesh: jax.sharding.Mesh, *, remat: bool = False) -> Any:
+    """Returns our step(state, batch), not compiled."""
+    model, default_boxes = subjects.build(case.network, case.precision, parallel.AXIS, remat=remat)
     step = training.make_train_step(
         model,
         default_boxes,
@@ -59,10 +59,15 @@ def ours(case: Case) -> Subject:
         augment_options={},
         match_options={},
     )
+    return training.compile_train_step(step, mesh)
+
+
+def ours(case: Case) -> Subject:
+    """Compiles our step."""
     mesh = parallel.data_mesh(jax.devices()[:1])
     batch = parallel.split(subjects.random_batch(case), mesh)
     state = parallel.replicate(initial_state(case.network), mesh)
-    compiled, seconds = subjects.compile_apart(training.compile_train_step(step, mesh), state, batch)
+    compiled, seconds = subjects.compile_apart(make_step(case, mesh), state, batch)
 
     def call() -> training.StepMetrics:
         nonlocal state

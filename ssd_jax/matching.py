@@ -91,22 +91,26 @@ def match(
         raise ValueError(f"variances: expected 4 positive numbers, of cx, cy, w and h, got {variances}")
     if labels.shape[0] == 0:  # an image without objects; the reductions below need at least one row
         boxes, labels, ignored = jnp.zeros((1, 4)), jnp.zeros(1, jnp.int32), None
-    ignored = jnp.zeros(labels.shape, bool) if ignored is None else ignored
-    prior_mask = jnp.ones(priors.shape[0], bool) if prior_mask is None else prior_mask
     real = (labels > 0) & jnp.isfinite(boxes).all(axis=-1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
-    learned = real & ~ignored
+    # What is None is left out, not made of constants: XLA folds those for up to a minute (100 objects, 32 images).
+    learned = real if ignored is None else real & ~ignored
     boxes = jnp.where(real[:, None], boxes, 0)  # an empty box overlaps nothing
 
     iou = box_ops.pairwise_iou(priors, boxes)  # [P, M]
-    iou = jnp.where(learned[None, :] & prior_mask[:, None] & (iou > MIN_OVERLAP), iou, 0)
+    iou = jnp.where(learned[None, :] & (iou > MIN_OVERLAP), iou, 0)
+    iou = iou if prior_mask is None else jnp.where(prior_mask[:, None], iou, 0)
     best_truth, best_iou = jnp.argmax(iou, axis=1), jnp.max(iou, axis=1, initial=0)
     forced = bipartite_match(iou)
     matched = jnp.where(forced >= 0, forced, best_truth)  # [P]
     positive = (forced >= 0) | ((best_iou >= iou_threshold) & (best_iou > 0))
 
-    cover = box_ops.pairwise_intersection(priors, jnp.where(ignored[:, None], boxes, 0))
-    covered = (cover >= iou_threshold * box_ops.area(priors)[:, None]) & (cover > 0)
-    ignore = ~positive & (~prior_mask | covered.any(axis=1) | (best_iou >= negative_overlap))
+    ignore = best_iou >= negative_overlap
+    if prior_mask is not None:
+        ignore |= ~prior_mask
+    if ignored is not None:
+        cover = box_ops.pairwise_intersection(priors, jnp.where(ignored[:, None], boxes, 0))
+        ignore |= ((cover >= iou_threshold * box_ops.area(priors)[:, None]) & (cover > 0)).any(axis=1)
+    ignore &= ~positive
 
     # Where nothing is matched the prior encodes itself: finite, and replaced by zeros.
     targets = jnp.where(positive[:, None], boxes[matched], priors)

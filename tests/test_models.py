@@ -149,6 +149,16 @@ def test_parameters_bear_the_names_of_the_original():
     assert params["heads"]["fc7_mbox_conf"]["kernel"].shape == (3, 3, 1024, 6 * 21)
 
 
+def test_shapes_are_those_of_the_initial_variables():
+    model = models.build(**SMALL, batch_norm=True)
+    expected = jax.eval_shape(model.init, jax.random.key(0))
+    assert jax.tree.structure(model.shapes) == jax.tree.structure(expected)
+    assert jax.tree.leaves(model.shapes) == jax.tree.leaves(expected)
+    model.shapes["params"].clear()  # nobody else's
+    again = models.build(**SMALL, batch_norm=True)
+    assert jax.tree.leaves(again.shapes) == jax.tree.leaves(expected)
+
+
 def test_initial_values():
     params = jax.jit(models.build(**SMALL).init)(jax.random.key(0))["params"]
     for group, modules in params.items():

@@ -17,7 +17,7 @@ from ssd_jax.errors import InputError
 OPTION = "compilation_cache"
 LARGEST = 4 << 30  # bytes of the default folder; above, what was not used for the longest time is deleted
 PROGRAM = re.compile(r".+-[0-9a-f]{64}-cache")  # how JAX calls its files
-LEAST_SECONDS = 0.2  # of compiling, for a program to be kept; JAX's default of 1 leaves a second of every start
+LEAST_SECONDS = 0.0  # of compiling, for a program to be kept; by JAX's default of 1 every start compiles the small ones
 
 
 def define_flag() -> None:

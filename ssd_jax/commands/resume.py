@@ -115,8 +115,7 @@ def restore_run(workdir: str, step: int | None, recipe: recipes.Recipe) -> tuple
         if wanted and wanted not in (class_names, class_names[1:]):
             raise InputError(f"config.data.class_names: the checkpoint's classes are {class_names[1:]}, and stay")
         network = setup.build_network(recipe, class_names)
-        like = jax.eval_shape(network.model.init, jax.random.key(0))
-        return network, checkpoint.restore_variables(manager, step, like, network.mesh)
+        return network, checkpoint.restore_variables(manager, step, network.model.shapes, network.mesh)
 
     chosen = checkpoint.read_chosen(workdir, step, read)
     for error in chosen.damaged.values():

@@ -19,6 +19,7 @@ summary, follows from what the backbone returns.
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -67,6 +68,8 @@ class Model(NamedTuple):
     apply_train: Callable[[Variables, jax.Array], tuple[Predictions, dict[str, Any]]]
     levels: tuple[priors.PriorLevel, ...]  # of the feature maps, fine to coarse
     level_names: tuple[str, ...] = ()  # of the feature maps
+    # Of the variables, as jax.eval_shape(init, key) finds them, which takes longer.
+    shapes: Mapping[str, Any] = MappingProxyType({})
 
 
 class SSD(nn.Module):
@@ -90,6 +93,11 @@ class SSD(nn.Module):
 
     def __call__(self, images: jax.Array, train: bool = False) -> Predictions:
         return self.heads(self.features(images, train), train)
+
+    def everything(self, images: jax.Array) -> tuple[tuple[jax.Array, ...], Predictions]:
+        """Returns the feature maps, too."""
+        maps = self.features(images)
+        return maps, self.heads(maps, False)
 
 
 def build(
@@ -173,11 +181,10 @@ def build(
         mean=_channels("mean", mean, above=-math.inf),
         std=_channels("std", std, above=0),
     )
-    plain = BACKBONES[backbone](sources=from_backbone), EXTRA_BLOCKS[extra_blocks](stages, 1.0, layers.LayerOptions())
-    grids = _grids(*plain, names, tuple(image_size))
+    grids, variables = _traced(module, tuple(image_size))  # pyright: ignore[reportArgumentType]
     levels = tilings.levels(grids, image_size, boxes, tilings.per_map("steps", steps, names) if steps else ())
     functions = _functions(module, tuple(image_size))  # pyright: ignore[reportArgumentType]
-    return Model(*functions, levels, names)
+    return Model(*functions, levels, names, jax.tree.map(lambda shape: shape, variables))  # a copy of what is remembered
 
 
 # Both are remembered because JAX traces a network in 0.3 s, and what it has traced once it knows by the function.
@@ -205,15 +212,12 @@ def _functions(module: SSD, image_size: tuple[int, int]) -> tuple[Callable, Call
 
 
 @functools.lru_cache(maxsize=64)
-def _grids(
-    backbone: Backbone, extras: nn.Module, sources: tuple[str, ...], image_size: tuple[int, int]
-) -> tuple[tuple[int, int], ...]:
-    """Returns rows and columns of the feature maps, which hang neither on the layers' widths nor on their options."""
-    unused = Heads(sources, (), 2, layers.LayerOptions())
-    network = SSD(backbone, extras, unused, sources=sources, mean=(0.0,) * 3, std=(1.0,) * 3)
+def _traced(module: SSD, image_size: tuple[int, int]) -> tuple[tuple[tuple[int, int], ...], dict[str, Any]]:
+    """Returns rows and columns of the feature maps, and the shapes of the variables."""
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-    maps = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, method=SSD.features)[0], images)
-    return tuple((x.shape[1], x.shape[2]) for x in maps)
+    run = functools.partial(module.init_with_output, jax.random.key(0), method=SSD.everything)
+    (maps, _), variables = jax.eval_shape(run, images)
+    return tuple((x.shape[1], x.shape[2]) for x in maps), dict(variables)
 
 
 def feature_names(backbone: str, num_extras: int) -> tuple[str, ...]:

@@ -39,10 +39,9 @@ def layers(model: ssd.Model, image_size: tuple[int, int]) -> tuple[Layer, ...]:
             found.append(Layer("/".join(module.path), shape, parameters, macs))
         return output
 
-    variables = jax.eval_shape(model.init, jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
     with nn.intercept_methods(record):
-        jax.eval_shape(lambda v, x: model.apply(v, x), variables, images)  # a new function: never cached
+        jax.eval_shape(lambda v, x: model.apply(v, x), model.shapes, images)  # a new function: never cached
     return tuple(found)
 
 

@@ -59,9 +59,8 @@ def _read(manager: Any, step: int) -> tuple[dict[str, Any], float | None, tuple[
     meta = checkpoint.restore_meta(manager, step)
     class_names = tuple(meta["class_names"])
     model, default_boxes = recipes.build_network(recipes.plain(meta["config"]), len(class_names))
-    like = jax.eval_shape(model.init, jax.random.key(0))
     mesh = parallel.data_mesh(jax.local_devices()[:1])
-    variables = jax.device_get(checkpoint.restore_variables(manager, step, like, mesh))
+    variables = jax.device_get(checkpoint.restore_variables(manager, step, model.shapes, mesh))
     return meta, checkpoint.metric(manager, step), (class_names, variables, default_boxes)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ssd_jax.errors import InputError
-from ssd_jax.weights import foreign, published, runs
+from ssd_jax.weights import foreign, published
 from ssd_jax.weights.network import TrainedNetwork
 
 __all__ = ["TrainedNetwork", "describe", "read"]
@@ -23,6 +23,8 @@ def read(place: str | PathLike[str], *, step: int | None = None) -> TrainedNetwo
     """
     path = Path(place).expanduser()
     if not path.is_file():
+        from ssd_jax.weights import runs  # here, because Orbax takes a third of a second, which files need not wait for
+
         return runs.read_run(str(place), step=step)
     if step is not None:
         raise InputError(f"{path}: expected no step of a file, got {step}")

@@ -99,7 +99,7 @@ def detector_of(
     stated = {key: value for key, value in converted.config.items() if f"config.{key}" not in given}
     recipe = recipes.with_overrides(base, {**stated, "init.weights": "", "init.ckpt": "", "init.required": False})
     model, default_boxes = recipes.build_network(recipe, len(names))
-    fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.init, jax.random.key(0)))
+    fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model.shapes)
     variables, report = foreign.fill(file, fresh, foreign.normalization_of(recipe))
     if report.random:
         raise InputError(
