@@ -40,7 +40,7 @@ def start() -> None:
     if stated == "":
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    given = stated or jax.config.jax_compilation_cache_dir  # JAX_COMPILATION_CACHE_DIR
+    given = stated or getattr(jax.config, "jax_compilation_cache_dir", None)  # JAX_COMPILATION_CACHE_DIR
     folder = Path(given).expanduser() if given else default_folder()
     option = f"--{OPTION}" if stated else "JAX_COMPILATION_CACHE_DIR"
     try:

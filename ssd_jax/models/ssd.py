@@ -184,7 +184,8 @@ def build(
     grids, variables = _traced(module, tuple(image_size))  # pyright: ignore[reportArgumentType]
     levels = tilings.levels(grids, image_size, boxes, tilings.per_map("steps", steps, names) if steps else ())
     functions = _functions(module, tuple(image_size))  # pyright: ignore[reportArgumentType]
-    return Model(*functions, levels, names, jax.tree.map(lambda shape: shape, variables))  # a copy of what is remembered
+    own = jax.tree.map(lambda shape: shape, variables)  # a copy of what is remembered
+    return Model(*functions, levels, names, own)
 
 
 # Both are remembered because JAX traces a network in 0.3 s, and what it has traced once it knows by the function.
