@@ -1,5 +1,6 @@
 """`python -m ssd_jax.commands.prepare`: what it does with complete, missing, wrong and interrupted archives."""
 
+import concurrent.futures
 import contextlib
 import hashlib
 import importlib
@@ -508,3 +509,28 @@ def test_downloads_are_counted_in_mebibytes():
         bar.update(1)
         bar.update(3 * 2**20)
         assert bar.n == 4
+
+
+def test_an_archive_that_waits_for_its_files_is_stopped(monkeypatch):
+    """As TFDS extracts: a thread hands its files to the pool in which it runs, and waits for them."""
+    pool, waiting = concurrent.futures.ThreadPoolExecutor(1), threading.Event()
+
+    def extract():
+        files = [pool.submit(int) for _ in range(3)]  # nobody is left to take them
+        waiting.set()
+        for file in concurrent.futures.as_completed(files):
+            file.result()
+
+    extractor = SimpleNamespace(_executor=pool)
+    monkeypatch.setitem(
+        sys.modules,
+        "tensorflow_datasets.core.download.extractor",
+        SimpleNamespace(get_extractor=lambda: extractor),
+    )
+    archive = pool.submit(extract)
+    assert waiting.wait(10)
+    stopping = threading.Thread(target=tfds._stop_extraction, daemon=True)
+    stopping.start()
+    stopping.join(10)
+    assert not stopping.is_alive() and isinstance(archive.exception(0), concurrent.futures.CancelledError)
+    assert extractor._executor.submit(int).result(10) == 0  # the next preparation has threads again

@@ -190,7 +190,7 @@ def build(
 
 # Both are remembered because JAX traces a network in 0.3 s, and what it has traced once it knows by the function.
 # Programs that build the same network in several places (to read a checkpoint, to detect) trace it once.
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _functions(module: SSD, image_size: tuple[int, int]) -> tuple[Callable, Callable, Callable]:
     """Returns init, apply and apply_train of a network."""
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
@@ -212,7 +212,7 @@ def _functions(module: SSD, image_size: tuple[int, int]) -> tuple[Callable, Call
     return init, apply, apply_train
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _traced(module: SSD, image_size: tuple[int, int]) -> tuple[tuple[tuple[int, int], ...], dict[str, Any]]:
     """Returns rows and columns of the feature maps, and the shapes of the variables."""
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
