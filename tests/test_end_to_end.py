@@ -75,6 +75,7 @@ def test_a_finished_run_has_nothing_left_to_do(workdir):
     assert result.returncode == 0 and "resuming after step 6 of 6" in result.stdout
 
 
+@pytest.mark.slow  # more signals at more moments: test_signals.py
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
     arguments = ["train.py", *TINY, f"--workdir={tmp_path}", "--config.train.num_steps=2000"]
     process = subprocess.Popen(command(*arguments), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
