@@ -18,7 +18,8 @@ def knows(flag: str) -> bool:
     if library is None or not library.is_file():
         return False
     with open(library, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return text.find(flag.encode()) >= 0
+        # As a string of its own: within others, the names of removed flags are left.
+        return text.find(b"\0" + flag.encode() + b"\0") >= 0
 
 
 # The older of XLA's two ways from fusions to machine code is several times as fast, if nothing is optimized.
