@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ssd_jax import recipe as recipes
 from ssd_jax.errors import InputError
-from ssd_jax.weights import mappings, published, readers
+from ssd_jax.weights import mappings, metadata, readers
 from ssd_jax.weights.mappings import Converted, Normalization, Report
 
 
@@ -40,9 +40,9 @@ def read_foreign(path: str | os.PathLike[str], *, family: str = "", channels: st
             name=family,
             channels=channels,
             tiling=tiling,
-            normalization=published.normalization_of(file.metadata),
+            normalization=metadata.normalization_of(file.metadata),
         )
-        before = published.origin_of(file.metadata)
+        before = metadata.origin_of(file.metadata)
     except InputError as error:  # begins with the name of an array
         raise InputError(f"{place}: {error}") from error
     origin: dict[str, Any] = {
@@ -57,7 +57,7 @@ def read_foreign(path: str | os.PathLike[str], *, family: str = "", channels: st
         origin["origin"] = before
     if converted.normalization is not None:
         origin |= {"mean": converted.normalization.mean, "std": converted.normalization.std}
-    return Foreign(place, file.format, converted, published.holds_detector(file.metadata), origin)
+    return Foreign(place, file.format, converted, metadata.holds_detector(file.metadata), origin)
 
 
 def fill(

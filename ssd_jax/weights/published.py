@@ -25,19 +25,10 @@ import numpy as np
 
 from ssd_jax import recipe as recipes
 from ssd_jax.errors import InputError
-from ssd_jax.types import BACKGROUND
-from ssd_jax.weights import readers
+from ssd_jax.weights import metadata, readers
 from ssd_jax.weights.mappings import Normalization
 from ssd_jax.weights.network import TrainedNetwork, named_arrays
 from ssd_jax.weights.readers import safetensors
-
-FORMAT, VERSION = "ssd_jax", "1"
-LARGEST_SIDE = 16_384  # pixels of an input; what a file says is computed with before its arrays are compared
-LONGEST_NAME = 200  # letters of a class
-MOST_PIXELS = {"model.image_size": 4096**2, "loader.canvas": 8192**2}
-MOST_DETECTIONS = 100_000
-MOST_ORIGINS = 20  # runs that started from each other
-TEXTS = ("file", "run", "sha256", "format", "family")  # of an origin
 
 
 def write(path: str | PathLike[str], trained: TrainedNetwork) -> None:
@@ -46,7 +37,7 @@ def write(path: str | PathLike[str], trained: TrainedNetwork) -> None:
     Raises:
       InputError: if the file cannot be written, or the recipe lacks a setting.
     """
-    _check_names(trained.class_names)
+    metadata.check_names(trained.class_names)
     recipe = recipes.detection_part(trained.recipe)
     arrays = {name: np.asarray(array, np.float32) for name, array in named_arrays(trained.variables).items()}
     model = recipe["model"]
@@ -97,13 +88,13 @@ def read(path: str | PathLike[str]) -> TrainedNetwork:
       InputError: if the file is no such one, is damaged, or its arrays are not those of its configuration.
     """
     file = readers.read(path)
-    if not holds_detector(file.metadata):
+    if not metadata.holds_detector(file.metadata):
         raise InputError(
             f"{path}: expected a run's folder or a detector published as safetensors, got {file.format} without a "
             "configuration; python -m ssd_jax.commands.weights makes one of a known kind of file (docs/weights.md)"
         )
     try:
-        recipe, class_names = _settings(file.metadata)
+        recipe, class_names = metadata.settings_of(file.metadata)
         like, default_boxes = _build(recipe, len(class_names))
         expected, found = named_arrays(like), dict(file.tensors)
         for name in dict.fromkeys([*expected, *found]):
@@ -112,7 +103,7 @@ def read(path: str | PathLike[str]) -> TrainedNetwork:
                 raise InputError(f"{name}: expected {wanted} by its configuration, got {got}")
         leaves = [np.asarray(found[name], np.float32) for name in expected]
         variables = jax.tree.unflatten(jax.tree.structure(like), leaves)
-        origin, training = origin_of(file.metadata), _training(file.metadata)
+        origin, training = metadata.origin_of(file.metadata), metadata.training_of(file.metadata)
         for name, leaf in zip(expected, leaves, strict=True):
             if not np.isfinite(leaf).all():
                 raise InputError(f"{name}: expected finite numbers, got NaN or infinity")
@@ -121,48 +112,6 @@ def read(path: str | PathLike[str]) -> TrainedNetwork:
     step = training.get("step")
     name = str(path) if step is None else f"{path} (step {step})"
     return TrainedNetwork(name, class_names, variables, default_boxes, recipe, origin, training, step)
-
-
-def origin_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns where the arrays of a file of ours come from, as its metadata say; {} if they do not, or it is not ours.
-
-    Everything in it that programs use has its type.
-
-    Raises:
-      InputError: if they say something else there.
-    """
-    if metadata.get("format") != FORMAT:
-        return {}
-    origin = _json(metadata, "origin", {})
-    part: Any = origin
-    for _ in range(MOST_ORIGINS):
-        if not isinstance(part, dict) or any(type(part.get(key, "")) is not str for key in TEXTS):
-            raise InputError(f"metadata origin: expected {', '.join(TEXTS)} as texts, got {str(part)[:80]}")
-        if "origin" not in part:
-            break
-        part = part["origin"]
-    else:
-        raise InputError(f"metadata origin: expected at most {MOST_ORIGINS} within each other")
-    return origin
-
-
-def _training(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what is said of the training, of which everything that programs use has its type."""
-    training = _json(metadata, "training", {})
-    step, settings, metric = training.get("step"), training.get("settings", {}), training.get("metric")
-    value = metric.get("value") if isinstance(metric, dict) else 0.0 if metric is None else None
-    sound = (
-        (step is None or (type(step) is int and 0 <= step < 2**31))
-        and isinstance(settings, dict)
-        and all(isinstance(section, dict) for section in settings.values())
-        and type(value) in (int, float)
-        and type(training.get("training_images", 0)) is int
-    )
-    if not sound:
-        raise InputError(
-            f"metadata training: expected step, settings and metric as ssd_jax writes them, got {str(training)[:80]}"
-        )
-    return training
 
 
 def _build(recipe: recipes.Recipe, num_classes: int) -> tuple[Any, np.ndarray]:
@@ -178,27 +127,6 @@ def _build(recipe: recipes.Recipe, num_classes: int) -> tuple[Any, np.ndarray]:
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"its configuration describes no network ({type(error).__name__}: {reason})") from error
-
-
-def holds_detector(metadata: Mapping[str, Any]) -> bool:
-    """Whether the metadata of a file are those of a detector of :func:`write`."""
-    return metadata.get("format") == FORMAT and "config" in metadata and "class_names" in metadata
-
-
-def normalization_of(metadata: Mapping[str, Any]) -> Normalization | None:
-    """Returns for which images the arrays of a file of ours were trained, as its metadata say.
-
-    Raises:
-      InputError: if they say something else there.
-    """
-    if metadata.get("format") != FORMAT or "preprocessing" not in metadata:
-        return None
-    stated = _json(metadata, "preprocessing", {})
-    parts = tuple(stated.get(key) for key in ("mean", "std"))
-    for part in parts:
-        if not _numbers(part, 3) or (part is parts[1] and min(part) <= 0):
-            raise InputError(f"metadata preprocessing: expected mean and std of three numbers, got {str(stated)[:200]}")
-    return Normalization(*(tuple(map(float, part)) for part in parts))  # pyright: ignore[reportArgumentType]
 
 
 def preprocessing(normalization: Normalization, image_size: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -230,75 +158,4 @@ def without_folders(origin: Mapping[str, Any]) -> dict[str, Any]:
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     texts = {key: json.dumps(value, sort_keys=key != "class_names") for key, value in values.items() if value}
-    return {"format": FORMAT, "format_version": VERSION, **texts}
-
-
-def _settings(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns configuration and class names, as far as can be judged without building the network."""
-    version = metadata.get("format_version")
-    if version != VERSION:
-        raise InputError(f"metadata format_version: expected {VERSION}, got {version!r}; a newer ssd_jax may read it")
-    class_names = _json(metadata, "class_names", [])
-    _check_names(class_names)
-    config = _json(metadata, "config", {})
-    if not all(isinstance(section, dict) for section in config.values()):
-        raise InputError("metadata config: expected sections of settings")
-    recipe = recipes.detection_part(recipes.plain(config))
-    sizes = {"model.image_size": recipe["model"].get("image_size"), "loader.canvas": recipe["loader"]["canvas"]}
-    for key, size in sizes.items():
-        if not _numbers(size, 2) or any(type(side) is not int or not 0 < side <= LARGEST_SIDE for side in size):
-            raise InputError(f"config.{key}: expected (height, width) of up to {LARGEST_SIDE} pixels, got {size!r}")
-        if size[0] * size[1] > MOST_PIXELS[key]:
-            raise InputError(f"config.{key}: expected at most {MOST_PIXELS[key]:,} pixels, got {size[0]} x {size[1]}")
-    _check_types(recipe)
-    return recipe, tuple(class_names)
-
-
-def _check_names(class_names: Any) -> None:
-    """Refuses what is no list of classes, and names that would move a cursor."""
-    known = isinstance(class_names, list | tuple) and all(isinstance(name, str) for name in class_names)
-    if not known or len(class_names) < 2 or class_names[0] != BACKGROUND or len(set(class_names)) != len(class_names):
-        raise InputError(
-            f"metadata class_names: expected distinct names, {BACKGROUND!r} first, got {str(class_names)[:200]}"
-        )
-    if any(not 0 < len(name) <= LONGEST_NAME or not name.isprintable() for name in class_names):
-        raise InputError(f"metadata class_names: expected printable names of up to {LONGEST_NAME} letters")
-
-
-def _check_types(recipe: Mapping[str, Any]) -> None:
-    """Refuses what a detector or a card would stumble over."""
-    model, detect, variances = recipe["model"], recipe["detect"], recipe["match"]["variances"]
-    most = detect.get("max_detections")
-    known = {
-        "model.backbone: expected a name": type(model.get("backbone")) is str,
-        "model.mean: expected three numbers": _numbers(model.get("mean"), 3),
-        "model.std: expected three numbers above 0": _numbers(model.get("std"), 3) and min(model["std"]) > 0,
-        "match.variances: expected four numbers above 0": _numbers(variances, 4) and min(variances) > 0,
-        "detect.max_detections: expected at most 100,000": type(most) is int and 1 <= most <= MOST_DETECTIONS,
-        "detect.score_threshold: expected a number": type(detect.get("score_threshold")) in (int, float),
-        "detect.iou_threshold: expected a number": type(detect.get("iou_threshold")) in (int, float),
-    }
-    for sentence, is_so in known.items():
-        if not is_so:
-            raise InputError(f"config.{sentence}")
-
-
-def _numbers(value: Any, count: int) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == count
-        and all(type(part) in (int, float) and np.isfinite(part) for part in value)
-    )
-
-
-def _json(metadata: Mapping[str, Any], key: str, default: Any) -> Any:
-    """Returns what a text of the metadata says, of the type of the default."""
-    if key not in metadata:
-        return default
-    try:
-        value = json.loads(metadata[key])
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"metadata {key}: expected JSON, got {str(metadata[key])[:80]!r}") from error
-    if type(value) is not type(default):
-        raise InputError(f"metadata {key}: expected a JSON {type(default).__name__}, got {str(value)[:80]}")
-    return value
+    return {"format": metadata.FORMAT, "format_version": metadata.VERSION, **texts}

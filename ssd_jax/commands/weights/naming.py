@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ssd_jax.commands.weights.usual_names import USUAL_NAMES
 from ssd_jax.errors import InputError
 from ssd_jax.types import BACKGROUND
-from ssd_jax.weights import published
+from ssd_jax.weights import metadata
 
 
 def class_names(num_classes: int, stated: Sequence[str]) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ def class_names(num_classes: int, stated: Sequence[str]) -> tuple[str, ...]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"--class_names: expected distinct names, got {', '.join(repeated)} twice")
-    unprintable = [name for name in names if not name.isprintable() or len(name) > published.LONGEST_NAME]
+    unprintable = [name for name in names if not name.isprintable() or len(name) > metadata.LONGEST_NAME]
     if unprintable:
-        longest = published.LONGEST_NAME
+        longest = metadata.LONGEST_NAME
         raise InputError(
             f"--class_names: expected printable names of up to {longest} letters, got {unprintable[0][:80]!a}"
         )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ssd_jax import weights
 from ssd_jax.errors import InputError
-from ssd_jax.weights import foreign, mappings, published, readers, runs
+from ssd_jax.weights import foreign, mappings, metadata, readers, runs
 from ssd_jax.weights.readers import TensorFile
 
 
@@ -40,7 +40,7 @@ def open_source(place: str, *, step: int | None, family: str, channels: str, til
             f"{place}: expected a file of weights or the folder of a run, but there is nothing of that name"
         )
     file = readers.read(path) if path.is_file() else None
-    if file is None or published.holds_detector(file.metadata):
+    if file is None or metadata.holds_detector(file.metadata):
         stray = [name for name, value in foreign_options.items() if value]
         if stray:
             raise InputError(f"--{stray[0]}: expected a file of others, got {place}, which says so itself")
